@@ -1,0 +1,7 @@
+"""Architectures of energies, one file each."""
+
+from ebm.energies.joint_embedding import JointEmbedding as JointEmbedding
+from ebm.energies.predictive import MovingAverage as MovingAverage
+from ebm.energies.predictive import Predictive as Predictive
+from ebm.energies.predictive import StopGradient as StopGradient
+from ebm.energies.latent_decoder import LatentDecoder as LatentDecoder

@@ -1,0 +1,38 @@
+"""What y looks like, given x and a latent that is inferred."""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor, nn
+
+from ebm.energy import Energy
+from ebm.networks.mlp import MLP
+
+
+@final
+class LatentDecoder(Energy):
+    """`E(y, z) = |y - decoder(z)|^2 + strength |z|^2`, with `z` inferred: a manifold of what y may be.
+
+    A latent that can say everything makes the energy low everywhere, which is collapse; a small `strength` or a
+    latent of fewer features than `y` has keeps its information low (LeCun 2022, section 4.3).
+    """
+
+    def __init__(self, decoder: nn.Module, latent_features: int, strength: float = 0.0) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.latent_features, self.strength = latent_features, strength
+
+    @classmethod
+    def small(cls) -> LatentDecoder:
+        """One for variables of 8 features, for tests."""
+        return cls(MLP([3, 16, 8], activation=nn.Tanh), latent_features=3, strength=0.1)
+
+    def latent(self, hx: Tensor, hy: Tensor) -> Tensor:
+        return hy.new_zeros(*hy.shape[:-1], self.latent_features)
+
+    def cost(self, hx: Tensor, hy: Tensor, z: Tensor | None = None) -> Tensor:
+        if z is None:
+            raise ValueError("the energy of a LatentDecoder needs z: call FreeEnergy, which infers it, or pass one")
+        reconstruction = (hy - self.decoder(z)).square().sum(-1)
+        return reconstruction + self.strength * z.square().sum(-1)

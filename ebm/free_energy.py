@@ -1,0 +1,87 @@
+"""The free energy: an energy after the latent has been inferred, which is all that a loss sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from ebm.adjoint import Adjoint, Detached
+from ebm.energy import Energy
+from ebm.minimize import Minimum, Status, minimize
+from ebm.solvers.lbfgs import LBFGS
+from ebm.solvers.solver import Solver
+
+
+@final
+class FreeEnergy(nn.Module):
+    """`F(hx, hy) = min_z E(hx, hy, z)`, shape `(*batch,)`; for an energy without a latent, the energy itself.
+
+    Called on codes, since losses already hold them: for an energy that encodes nothing these are the variables.
+    `infer` takes the variables and tells the minimiser too.
+    """
+
+    def __init__(self, energy: Energy, solver: Solver | None = None, adjoint: Adjoint | None = None) -> None:
+        super().__init__()
+        self.energy = energy
+        self.solver = solver or LBFGS()
+        self.adjoint = adjoint or Detached()
+
+    def forward(self, hx: Tensor, hy: Tensor) -> Tensor:
+        """Free energies `(*batch,)` of codes, whose leading axes broadcast."""
+        return self._infer(hx, hy).energy
+
+    def infer(self, x: Tensor, y: Tensor) -> Minimum:
+        """The latent that explains `x` and `y` best, with its energy, status and cost for each sample."""
+        return self._infer(*self.energy.encode(x, y))
+
+    def pairs(self, hx: Tensor, hy: Tensor) -> Tensor:
+        """Free energies `(n, m)` of every `hx[i]` with every `hy[j]`."""
+        if self.energy.latent(hx[:1], hy[:1]) is None:
+            return self.energy.pairs(hx, hy)
+        n, m = len(hx), len(hy)
+        return self(hx[:, None].expand(n, m, *hx.shape[1:]), hy[None, :].expand(n, m, *hy.shape[1:]))
+
+    def _infer(self, hx: Tensor, hy: Tensor) -> Minimum:
+        start = self.energy.latent(hx, hy)
+        if start is None:
+            return _no_latent(self.energy.cost(hx, hy))
+        with _refuse_coupling(self.energy):
+            return minimize(lambda z: self.energy.cost(hx, hy, z), start, self.solver, adjoint=self.adjoint)
+
+
+def _no_latent(energy: Tensor) -> Minimum:
+    zeros = torch.zeros_like(energy, dtype=torch.long, requires_grad=False)
+    return Minimum(
+        z=energy.new_zeros(*energy.shape, 0),
+        energy=energy,
+        status=zeros + int(Status.CONVERGED),
+        steps=zeros,
+        evaluations=zeros + 1,
+        gradient_norm=torch.zeros_like(energy, requires_grad=False),
+    )
+
+
+@contextmanager
+def _refuse_coupling(energy: Energy) -> Iterator[None]:
+    """Refuse a module that mixes samples, or draws noise, when `cost` runs it: each sample is solved by itself."""
+
+    def refuse(module: nn.Module, _: object) -> None:
+        raise ValueError(
+            f"`cost` ran {type(module).__name__} in training mode while a latent was inferred: it makes the energy of a"
+            " sample depend on the others or on noise, so no sample has a minimum of its own. Move it to `encode`, call"
+            " `.eval()` on it, or use LayerNorm or GroupNorm"
+        )
+
+    modules = [m for m in energy.modules() if isinstance(m, _BatchNorm | _DropoutNd) and m.training]
+    handles = [module.register_forward_pre_hook(refuse) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

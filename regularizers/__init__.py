@@ -1,0 +1,13 @@
+"""Terms that keep the information of codes high, with no negatives.
+
+Each takes the codes of any number of branches, `(batch, D)` each, to one number to go down.
+"""
+
+if __name__ != "ebm.regularizers":
+    raise ImportError(
+        f"the folder regularizers is imported as ebm.regularizers, not {__name__}: write `from ebm.regularizers import ...`"
+    )
+
+from ebm.regularizers.variance import Variance as Variance
+from ebm.regularizers.covariance import Covariance as Covariance
+from ebm.regularizers.cross_correlation import CrossCorrelation as CrossCorrelation

@@ -1,0 +1,33 @@
+"""Moments of a batch of codes, always in single precision or better."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def checked(regularizer: nn.Module, codes: Tensor) -> Tensor:
+    """Codes in single precision or better; raises ValueError unless they are at least two rows of features.
+
+    A second moment of half-precision codes overflows at a standard deviation of a few units.
+    """
+    name = type(regularizer).__name__
+    if codes.ndim != 2:
+        raise ValueError(f"{name} reads codes of shape (batch, features), got {tuple(codes.shape)}: flatten them first")
+    if len(codes) < 2:
+        raise ValueError(
+            f"{name} needs at least 2 samples to measure how codes vary, got a batch of {len(codes)}: raise `batch_size`,"
+            " or drop the last batch of an epoch if it is that small"
+        )
+    return codes.float() if codes.dtype in (torch.float16, torch.bfloat16) else codes
+
+
+def second_moment(a: Tensor, b: Tensor) -> Tensor:
+    """`sum_n a_n b_n'`, `(N, D), (N, D) -> (D, D)`, in the precision of its arguments even under autocast."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a.T @ b
+
+
+def off_diagonal_square(matrix: Tensor) -> Tensor:
+    """The sum of the squares of all entries off the diagonal."""
+    return matrix.square().fill_diagonal_(0).sum()
