@@ -14,7 +14,7 @@ from ebm.regularizers.moments import checked, off_diagonal_square, second_moment
 class Covariance(nn.Module):
     """`1/D sum_{i != j} cov_ij^2`, sum over branches.  VICReg: Bardes, Ponce, LeCun 2022, eq. 3 and 4.
 
-    Covariances over `batch - 1`, and division by D, not by the number `D (D - 1)` of pairs: paper and official code agree.
+    Covariances over `batch - 1`, divided by D, not by the number `D (D - 1)` of pairs, as in paper and official code.
     It sees linear dependence alone, and nothing at all of a code that has shrunk to a point: add `Variance`.
     """
 

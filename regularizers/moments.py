@@ -16,8 +16,8 @@ def checked(regularizer: nn.Module, codes: Tensor) -> Tensor:
         raise ValueError(f"{name} reads codes of shape (batch, features), got {tuple(codes.shape)}: flatten them first")
     if len(codes) < 2:
         raise ValueError(
-            f"{name} needs at least 2 samples to measure how codes vary, got a batch of {len(codes)}: raise `batch_size`,"
-            " or drop the last batch of an epoch if it is that small"
+            f"{name} needs at least 2 samples to see how codes vary, got a batch of {len(codes)}: raise `batch_size`, or"
+            " drop the last batch of an epoch if it is that small"
         )
     return codes.float() if codes.dtype in (torch.float16, torch.bfloat16) else codes
 

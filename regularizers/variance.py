@@ -12,9 +12,9 @@ from ebm.regularizers.moments import checked
 
 @final
 class Variance(nn.Module):
-    """`mean_d max(0, target - sqrt(var_d + epsilon))`, mean over branches.  VICReg: Bardes, Ponce, LeCun 2022, eq. 1 and 2.
+    """`mean_d max(0, target - sqrt(var_d + epsilon))`, mean over branches.
 
-    The unbiased variance. The mean over the two branches is the official code; the paper's eq. 6 adds them,
+    VICReg: Bardes, Ponce, LeCun 2022, eq. 1 and 2, with the unbiased variance. The mean over the two branches is the official code; the paper's eq. 6 adds them,
     which with the same weight of 25 is twice as strong.
     """
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 class ConvNet(nn.Module):
     """3x3 convolutions, each with batch normalisation and a ReLU, then a mean over the image and a linear layer.
 
-    All convolutions but the first have stride 2. Takes images `(batch, channels[0], height, width)` of any size to `(batch, features)`.
+    All convolutions but the first have stride 2. Takes images `(batch, channels[0], height, width)` of any size to
+    `(batch, features)`.
     """
 
     def __init__(self, channels: Sequence[int] = (1, 16, 32, 64), features: int = 64) -> None:
@@ -29,6 +30,6 @@ class ConvNet(nn.Module):
         """`(batch, channels[0], height, width) -> (batch, features)`."""
         if x.ndim != 4 or x.shape[1] != self.channels[0]:
             raise ValueError(
-                f"this ConvNet takes images (batch, {self.channels[0]}, height, width), got {tuple(x.shape)}: set channels"
+                f"this ConvNet takes images (batch, {self.channels[0]}, height, width), got {tuple(x.shape)}"
             )
         return self.head(self.body(x).mean((-2, -1)))
