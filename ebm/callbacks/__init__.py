@@ -1,0 +1,7 @@
+"""What happens around training: meters, probes, checkpoints, time."""
+
+from ebm.callbacks.metering import Metering as Metering
+from ebm.callbacks.probing import Probing as Probing
+from ebm.callbacks.resuming import Resuming as Resuming
+from ebm.callbacks.resuming import Stopped as Stopped
+from ebm.callbacks.clock import Clock as Clock

@@ -1,0 +1,139 @@
+"""Training: the named, weighted terms of an arm, summed, logged and minimised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ebm.adjoint import Adjoint
+from ebm.energy import Energy
+from ebm.free_energy import FreeEnergy
+from ebm.solvers.solver import Solver
+
+
+@final
+@dataclass(frozen=True)
+class Term:
+    """One term of what is minimised, and its weight."""
+
+    weight: float
+    fn: nn.Module
+
+
+@final
+class Learner(pl.LightningModule):
+    """Minimises `sum_k weight_k loss_k(F, hx, hy) + sum_k weight_k regularizer_k(hx, hy)` over batches `(x, y)`.
+
+    Every term is logged, weighted, under its name, with the spread of the codes and the norm of the gradient.
+    `symmetric` takes each pair both ways round and averages, for energies in which x and y play different roles.
+    The rate of the optimiser rises linearly over the share `warmup` of the steps, then falls along a cosine to the
+    share `final_rate` of itself. `compile` compiles the networks (`torch.compile`).
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        losses: Mapping[str, Term] | None = None,
+        regularizers: Mapping[str, Term] | None = None,
+        solver: Solver | None = None,
+        adjoint: Adjoint | None = None,
+        symmetric: bool = False,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.AdamW,
+        warmup: float = 0.0,
+        final_rate: float = 0.0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        losses, regularizers = losses or {}, regularizers or {}
+        _check_terms(losses, regularizers)
+        self.F = FreeEnergy(energy, solver, adjoint)
+        self.losses = nn.ModuleDict({name: term.fn for name, term in losses.items()})
+        self.regularizers = nn.ModuleDict({name: term.fn for name, term in regularizers.items()})
+        self.weights = {name: term.weight for name, term in (*losses.items(), *regularizers.items())}
+        self.symmetric, self.optimizer = symmetric, optimizer
+        self.warmup, self.final_rate = warmup, final_rate
+        self.encode = torch.compile(energy.encode) if compile else energy.encode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The representation of `x` that other tasks use, `(batch, features)`."""
+        return self.F.energy.represent(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        hx, hy = self.encode(x, y)
+        terms = self._terms(hx, hy)
+        if self.symmetric:
+            swapped = self._terms(*self.encode(y, x))
+            terms = {name: (value + swapped[name]) / 2 for name, value in terms.items()}
+        total = torch.stack(list(terms.values())).sum()
+        if self._logs_now() or total.device.type == "cpu":
+            self._check_finite(terms, hx, hy)
+        if self._logs_now():
+            self.log_dict({f"loss/{name}": value.detach() for name, value in terms.items()})
+            self.log_dict({"loss/total": total.detach(), "train/std": hx.detach().float().std(0).mean()})
+        return total
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        hx, hy = self.F.energy.encode(*batch)
+        return {"hx": hx, "hy": hy}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        steps = self.trainer.estimated_stepping_batches
+        rate = partial(_rate, steps=steps, warmup=self.warmup, final=self.final_rate)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.F.energy.after_step(min(1.0, self.global_step / self.trainer.estimated_stepping_batches))
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self._logs_now():
+            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
+
+    def _terms(self, hx: Tensor, hy: Tensor) -> dict[str, Tensor]:
+        losses = {name: self.weights[name] * fn(self.F, hx, hy) for name, fn in self.losses.items()}
+        return losses | {name: self.weights[name] * fn(hx, hy) for name, fn in self.regularizers.items()}
+
+    def _logs_now(self) -> bool:
+        trainer: Any = self.trainer
+        return (self.global_step + 1) % trainer.log_every_n_steps == 0
+
+    def _check_finite(self, terms: Mapping[str, Tensor], hx: Tensor, hy: Tensor) -> None:
+        bad = [name for name, value in terms.items() if not bool(value.isfinite())]
+        if not bad:
+            return
+        rows = [int((~h.isfinite().flatten(1).all(1)).sum()) for h in (hx, hy)]
+        cause = f"{rows[0]} codes of x and {rows[1]} of y hold NaN or infinity" if any(rows) else "all codes are finite"
+        raise FloatingPointError(
+            f"at step {self.global_step} the term {' and '.join(bad)} is not finite; of {len(hx)} samples {cause}: look"
+            " for such values in the data, lower the rate of the optimiser, or clip the gradient (trainer.gradient_clip_val)"
+        )
+
+
+def _check_terms(losses: Mapping[str, Term], regularizers: Mapping[str, Term]) -> None:
+    if not losses and not regularizers:
+        raise ValueError("there is nothing to minimise: give at least one term under `losses` or `regularizers`")
+    if both := sorted(losses.keys() & regularizers.keys()):
+        raise ValueError(f"a loss and a regularizer are both named {', '.join(both)}: the log needs a name for each")
+
+
+def _rate(step: int, steps: float, warmup: float, final: float) -> float:
+    """The share of the full rate at a step."""
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / rising
+    if math.isinf(steps):
+        return 1.0
+    done = (step - rising) / max(1.0, steps - rising)
+    return final + (1 - final) * (1 + math.cos(math.pi * min(1.0, done))) / 2

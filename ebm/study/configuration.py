@@ -1,0 +1,131 @@
+"""What a run is: its configuration, resolved and checked before any work starts."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, final
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from ebm.callbacks.metering import Meter
+from ebm.data.views import TwoViews
+from ebm.learner import Learner
+from ebm.meters import energy_gap, rank, spread
+
+# What a run sets itself, so that it can be found, resumed and compared.
+MANAGED = {
+    "barebones",
+    "default_root_dir",
+    "enable_autolog_hparams",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "inference_mode",
+    "logger",
+    "model_registry",
+    "num_sanity_val_steps",
+    "plugins",
+}
+
+
+class ConfigError(ValueError):
+    """A configuration that no run can be made of: says what came, what was expected and what to do."""
+
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """A configuration in full, and the name that its contents give it."""
+
+    arm: str
+    seed: int
+    config: str  # YAML
+
+    @property
+    def id(self) -> str:
+        """A hash of all that decides the numbers of a run; runs with the same one are the same run."""
+        contents = {key: value for key, value in yaml.safe_load(self.config).items() if key != "name"}
+        return hashlib.sha256(yaml.safe_dump(contents, sort_keys=True).encode()).hexdigest()[:12]
+
+    def with_seed(self, seed: int) -> Run:
+        """The same run from another seed."""
+        contents = yaml.safe_load(self.config) | {"seed": seed}
+        return replace(self, seed=seed, config=yaml.safe_dump(contents, sort_keys=False))
+
+
+@final
+@dataclass(frozen=True)
+class Parts:
+    """What a configuration describes, built."""
+
+    learner: Learner
+    data: TwoViews
+    meters: Sequence[Meter]
+    trainer: dict[str, Any]
+    checkpoint_every: int
+
+
+def parser() -> ArgumentParser:
+    """Options of a run: `seed`, `model` (a Learner), `data` (TwoViews), `meters`, `trainer` (Lightning's)."""
+    p = ArgumentParser(
+        prog="ebm fit",
+        exit_on_error=False,
+        description="Train one energy, as configuration files and options say; later ones win. Classes are named by import"
+        " path, yours as well as ours. A run that was interrupted goes on where it stopped when the command is given"
+        " again. --print_config shows what a command comes to; --model.energy.help CLASS tells what a class takes.",
+    )
+    p.add_argument("--config", action="config", help="a YAML file of options; may be given several times")
+    p.add_argument("--seed", type=int, default=0, help="of the weights, the order of the data and the augmentations")
+    p.add_argument(
+        "--name", type=str | None, default=None, help="what a report calls the arm; else its last file's name"
+    )
+    p.add_class_arguments(Learner, "model")
+    p.add_class_arguments(TwoViews, "data")
+    p.add_argument("--meters", type=list[Meter], default=[spread, rank, energy_gap], help="import paths of meters")
+    p.add_argument("--checkpoint_every", type=int, default=100, help="steps between checkpoints to resume from")
+    p.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=MANAGED)
+    return p
+
+
+def resolve(arguments: Sequence[str]) -> Run:
+    """The run that command-line arguments, and the files that they name, describe. Raises ConfigError."""
+    p = parser()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            namespace = p.parse_args(list(arguments))
+            files = [Path(str(path)) for path in namespace.pop("config") or []]
+            contents = yaml.safe_load(p.dump(namespace, skip_validation=True))
+            p.instantiate(namespace)
+    except (ArgumentError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(_explain(p, error, arguments)) from error
+    name = namespace.name or (files[-1].stem if files else "run")
+    return Run(name, namespace.seed, yaml.safe_dump(contents, sort_keys=False))
+
+
+def build(run: Run) -> Parts:
+    """Networks, data, meters and settings of a run."""
+    p = parser()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parts: Namespace = p.instantiate(p.parse_string(run.config))
+    settings = {key: value for key, value in vars(parts.trainer).items() if value is not None}
+    return Parts(parts.model, parts.data, parts.meters, settings, parts.checkpoint_every)
+
+
+def _explain(p: ArgumentParser, error: Exception, arguments: Sequence[str]) -> str:
+    """The parser's message in one piece, with the names nearest to those that it does not know."""
+    message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    words = message.translate(str.maketrans("'\"=:,[]()", " " * 9)).split()
+    known = [action.dest for action in p._actions]
+    near = [match for word in words if "." in word for match in get_close_matches(word.lstrip("-"), known, 1, 0.85)]
+    near = [match for match in dict.fromkeys(near) if match not in words]
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"{message}.{hint} The arguments were: {' '.join(arguments)}. `ebm fit --help` lists all options."

@@ -1,0 +1,150 @@
+"""What holds for every regularizer, found by listing `regularizers/`: a file dropped there is tested by being there."""
+
+import pytest
+import torch
+from conftest import every, normal
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.autograd import gradcheck
+
+regularizers = pytest.mark.parametrize("kind", every("ebm.regularizers"))
+branches = pytest.mark.parametrize("branches", [1, 2])
+shapes = st.tuples(st.integers(2, 12), st.integers(1, 6))
+seeds = st.integers(0, 2**16)
+
+# The same sums in another order: a few dozen roundings of 2e-16 each, of values up to some hundreds.
+ROUNDING = {"atol": 1e-9, "rtol": 1e-9}
+
+# Each is blind to one way to collapse, by its formula: `tests/regularizers` states it of each.
+BLIND_TO_SHRINKING = {"Covariance"}
+BLIND_TO_REPETITION = {"Variance"}
+
+
+def correlated(n, d, seed=0):
+    """Codes with different spreads, dependent features and a mean that is not zero."""
+    return normal(n, d, seed=seed) @ normal(d, d, seed=seed + 1) + normal(d, seed=seed + 2)
+
+
+def views(n, d, branches=2, seed=0):
+    return [correlated(n, d, seed) + 0.3 * normal(n, d, seed=seed + 9 + i) for i in range(branches)]
+
+
+def whitened(n=32, d=4):
+    """Codes of mean zero whose features have variance 1 and no covariance, to rounding."""
+    orthogonal, _ = torch.linalg.qr(normal(n, d) - normal(n, d).mean(0))
+    return orthogonal * (n - 1) ** 0.5
+
+
+@regularizers
+@branches
+@given(shape=shapes, seed=seeds)
+def test_a_regularizer_is_one_number_that_is_never_negative(kind, branches, shape, seed):
+    value = kind()(*views(*shape, branches, seed))
+    assert value.shape == ()
+    assert value.isfinite()
+    assert value >= 0
+
+
+@regularizers
+@branches
+@given(shape=shapes, seed=seeds)
+def test_the_order_of_the_batch_is_nothing_to_a_regularizer(kind, branches, shape, seed):
+    codes = views(*shape, branches, seed)
+    order = torch.randperm(shape[0], generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(kind()(*(h[order] for h in codes)), kind()(*codes), **ROUNDING)
+
+
+@regularizers
+@branches
+@given(shape=shapes, seed=seeds)
+def test_a_shift_of_all_codes_is_nothing_to_a_regularizer(kind, branches, shape, seed):
+    codes = views(*shape, branches, seed)
+    shifted = [h + 10 * normal(shape[1], seed=seed + i) for i, h in enumerate(codes)]
+    torch.testing.assert_close(kind()(*shifted), kind()(*codes), **ROUNDING)
+
+
+@regularizers
+@given(shape=shapes, seed=seeds)
+def test_the_two_branches_count_alike(kind, shape, seed):
+    a, b = views(*shape, 2, seed)
+    torch.testing.assert_close(kind()(a, b), kind()(b, a), **ROUNDING)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in every("ebm.regularizers") if kind.id not in BLIND_TO_SHRINKING])
+@branches
+@pytest.mark.parametrize("scale", [0.0, 0.01, 0.5])
+def test_codes_that_shrank_are_worse_than_whitened_ones(kind, branches, scale):
+    good = [whitened()] * branches
+    assert kind()(*(scale * h for h in good)) > kind()(*good)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in every("ebm.regularizers") if kind.id not in BLIND_TO_REPETITION])
+@branches
+def test_features_that_repeat_one_another_are_worse_than_whitened_ones(kind, branches):
+    good = [whitened()] * branches
+    assert kind()(*(h[:, :1].expand_as(h) for h in good)) > kind()(*good)
+
+
+@regularizers
+@branches
+@pytest.mark.parametrize("shape", [(4, 6), (9, 3)], ids=["few", "many"])
+def test_the_gradient_of_a_regularizer_is_that_of_finite_differences(kind, branches, shape):
+    codes = [(h / 4).requires_grad_() for h in views(*shape, branches)]  # of a spread that every hinge notices
+    assert torch.autograd.grad(kind()(*codes), codes)[0].abs().max() > 1e-4
+    assert gradcheck(kind(), codes)
+
+
+@regularizers
+@branches
+def test_codes_collapsed_to_a_point_have_a_finite_gradient(kind, branches):
+    codes = [torch.ones(8, 4, requires_grad=True) for _ in range(branches)]
+    value = kind()(*codes)
+    value.backward()
+    assert value.isfinite()
+    assert all(h.grad.isfinite().all() for h in codes)
+
+
+@regularizers
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize("std", [1, 4, 20])
+def test_half_precision_codes_are_measured_in_single(kind, dtype, std):
+    # 400 codes of standard deviation 20 have second moments of 160 000, above the 65 504 that float16 holds.
+    codes = [(std * h).to(dtype).requires_grad_() for h in views(400, 16)]
+    value = kind()(*codes)
+    value.backward()
+    assert value.isfinite()
+    assert all(h.grad.isfinite().all() for h in codes)
+    # On the same rounded codes what is left is single precision: 1e-7, times the 400 terms of a sum at worst.
+    torch.testing.assert_close(value.double(), kind()(*(h.double() for h in codes)), rtol=4e-5, atol=4e-5)
+
+
+@regularizers
+def test_autocast_does_not_reach_the_moments(kind):
+    codes = [3 * h.float() for h in views(64, 16)]
+    with torch.autocast("cpu", torch.bfloat16):
+        value = kind()(*codes)
+    assert value.dtype == torch.float32
+    # A product in bfloat16 would be off by 4e-3; single precision by 1e-7, times the 64 terms of a sum at worst.
+    torch.testing.assert_close(value, kind()(*codes), rtol=1e-5, atol=1e-5)
+
+
+@regularizers
+@branches
+def test_a_batch_of_one_is_refused_by_its_size(kind, branches):
+    with pytest.raises(ValueError, match=f"{kind.__name__} needs at least 2 samples.* a batch of 1:"):
+        kind()(*views(1, 4, branches))
+
+
+@regularizers
+@pytest.mark.parametrize("shape", [(8,), (8, 3, 3)], ids=str)
+def test_codes_that_are_not_rows_of_features_are_refused_by_their_shape(kind, shape):
+    with pytest.raises(ValueError, match=r"\(batch, features\), got \(8"):
+        kind()(normal(*shape), normal(*shape))
+
+
+@regularizers
+def test_a_regularizer_leaves_the_codes_as_they_are(kind):
+    codes = views(8, 4)
+    before = [h.clone() for h in codes]
+    kind()(*codes)
+    assert all(torch.equal(h, old) for h, old in zip(codes, before, strict=True))
