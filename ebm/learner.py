@@ -117,7 +117,7 @@ class Learner(pl.LightningModule):
         cause = f"{rows[0]} codes of x and {rows[1]} of y hold NaN or infinity" if any(rows) else "all codes are finite"
         raise FloatingPointError(
             f"at step {self.global_step} the term {' and '.join(bad)} is not finite; of {len(hx)} samples {cause}: look"
-            " for such values in the data, lower the rate of the optimiser, or clip the gradient (trainer.gradient_clip_val)"
+            " for such values in the data, lower the optimiser's rate, or clip the gradient (trainer.gradient_clip_val)"
         )
 
 

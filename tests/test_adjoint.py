@@ -2,7 +2,7 @@ import pytest
 import torch
 from conftest import every, normal
 
-from ebm import LBFGS, Detached, GradientDescent, Unrolled, minimize
+from ebm import Detached, GradientDescent, Unrolled, minimize
 from ebm.solvers import Solver
 
 solvers = pytest.mark.parametrize("kind", every("ebm.solvers", Solver))
@@ -40,16 +40,15 @@ def test_the_energy_of_a_detached_answer_has_the_gradient_of_the_minimum(kind):
 @solvers
 def test_detached_and_unrolled_agree_on_the_gradient_of_the_minimum(kind):
     def fn(z):
-        return (z - c).pow(4).sum(-1) + z.square().sum(-1)
+        return (1 + (z - c).square()).sqrt().sum(-1) + z.square().sum(-1)
 
-    c = normal(4, 3).requires_grad_()
-    start, solver = torch.zeros(4, 3, dtype=torch.float64), kind(rate=0.02) if hasattr(kind, "rate") else kind()
+    c, start = normal(4, 3).requires_grad_(), torch.zeros(4, 3, dtype=torch.float64)
     detached, unrolled = (
-        torch.autograd.grad(minimize(fn, start, solver, adjoint=adjoint).energy.sum(), c)[0]
+        torch.autograd.grad(minimize(fn, start, kind(), adjoint=adjoint).energy.sum(), c)[0]
         for adjoint in (Detached(), Unrolled())
     )
-    # They differ by dE/dz, below the tolerance of 1e-4, times dz/dc, below 2 here in any of 3 coordinates.
-    torch.testing.assert_close(unrolled, detached, atol=6e-4, rtol=0)
+    # They differ by dE/dz, at most the tolerance of 1e-4, times dz/dc, which is below 1 here.
+    torch.testing.assert_close(unrolled, detached, atol=1e-4, rtol=0)
 
 
 def test_unrolled_gradient_descent_has_the_derivative_of_its_closed_form():
@@ -66,52 +65,36 @@ def test_unrolled_gradient_descent_has_the_derivative_of_its_closed_form():
     torch.testing.assert_close(by_minimum, torch.full_like(c, 1 - share), atol=1e-14, rtol=1e-14)
 
 
-@pytest.mark.parametrize("solver", [GradientDescent(rate=0.2, tolerance=1e-9), LBFGS(tolerance=1e-9)], ids=repr)
-def test_unrolling_to_the_minimum_gives_the_derivative_of_the_closed_form_minimum(solver):
+@solvers
+def test_unrolling_to_the_minimum_gives_the_derivative_of_the_closed_form_minimum(kind):
     # argmin_z |y - A z|^2 + l |z|^2 = (A'A + l)^-1 A'y
-    matrix, y = (0.5 * normal(5, 3)).requires_grad_(), normal(4, 5, seed=1)
-    closed_form = y @ matrix @ torch.linalg.inv(matrix.T @ matrix + 0.5 * torch.eye(3, dtype=torch.float64))
+    matrix, y, strength = (0.5 * normal(5, 3)).requires_grad_(), normal(4, 5, seed=1), 0.5
+    gram = matrix.T @ matrix + strength * torch.eye(3, dtype=torch.float64)
+    closed_form = torch.linalg.solve(gram, matrix.T @ y.T).T
 
     def fn(z):
-        return (y - z @ matrix.T).square().sum(-1) + 0.5 * z.square().sum(-1)
+        return (y - z @ matrix.T).square().sum(-1) + strength * z.square().sum(-1)
 
-    answer = minimize(fn, torch.zeros(4, 3, dtype=torch.float64), solver, adjoint=Unrolled())
+    answer = minimize(fn, torch.zeros_like(closed_form), kind(tolerance=1e-9), adjoint=Unrolled())
     weights = normal(4, 3, seed=2)
     assert answer.converged.all()
     unrolled, exact = (torch.autograd.grad((z * weights).sum(), matrix)[0] for z in (answer.z, closed_form))
-    # Where z is within 1e-9 of its minimum its derivative is behind by the number of steps, below 200, times that;
-    # that of L-BFGS, which learns the curvature on the way, by the root of it at worst.
-    torch.testing.assert_close(unrolled, exact, atol=1e-4 if isinstance(solver, LBFGS) else 1e-6, rtol=0)
+    # The share r^k of the start that k steps leave in z has the derivative k r^(k-1): 1e-9 times at most 500 steps,
+    # summed over four samples.
+    torch.testing.assert_close(unrolled, exact, atol=2e-6, rtol=0)
 
 
 @solvers
-def test_unrolling_is_finite_where_some_samples_have_nothing_left_to_do(kind):
+def test_samples_that_have_converged_add_nothing_to_the_gradient_while_others_go_on(kind):
     minimum = normal(3, 2).requires_grad_()
     start = minimum.detach().clone()
-    start[1, 0] += 1  # a sample at its minimum, and a coordinate without a slope, where roots and ratios have no derivative
+    start[1] += 1
     answer = minimize(quadratic(minimum), start, kind(), adjoint=Unrolled())
     (gradient,) = torch.autograd.grad(answer.z.sum(), minimum)
-    assert answer.steps[0] == 0
-    assert answer.steps[1] > 0
-    assert gradient.isfinite().all()
+    assert answer.steps[[0, 2]].tolist() == [0, 0]
     assert not gradient[[0, 2]].any()
-
-
-@solvers
-def test_a_sample_that_leaves_the_numbers_costs_the_gradients_of_the_others_nothing(kind):
-    centre = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
-    ill = torch.tensor([False, True, False])
-    start = torch.zeros(3, 2, dtype=torch.float64)
-
-    def fn(z):
-        return (z - centre).square().sum(-1) + torch.where(ill, 0.5 - z[:, 0], 1.0).sqrt()
-
-    answer = minimize(fn, start, kind(), adjoint=Unrolled())
-    assert answer.status[~ill].tolist() == [1, 1]
-    assert not answer.converged[1]
-    (gradient,) = torch.autograd.grad(answer.z[~ill].sum(), centre)
-    healthy = minimize(lambda z: (z - centre).square().sum(-1) + 1, start[~ill], kind(), adjoint=Unrolled())
-    torch.testing.assert_close(gradient, torch.autograd.grad(healthy.z.sum(), centre)[0])
+    # The one that went on ends at its minimum, and follows it: Adam's own steps remember where they came from.
+    torch.testing.assert_close(gradient[1], torch.ones(2, dtype=torch.float64), atol=0.05, rtol=0)
 
 
 def test_unrolled_records_the_way_to_the_answer_and_detached_does_not():

@@ -18,6 +18,7 @@ from ebm.callbacks.metering import Meter
 from ebm.data.views import TwoViews
 from ebm.learner import Learner
 from ebm.meters import energy_gap, rank, spread
+from ebm.study.store import RunFolder
 
 # What a run sets itself, so that it can be found, resumed and compared.
 MANAGED = {
@@ -54,6 +55,10 @@ class Run:
         contents = {key: value for key, value in yaml.safe_load(self.config).items() if key != "name"}
         return hashlib.sha256(yaml.safe_dump(contents, sort_keys=True).encode()).hexdigest()[:12]
 
+    def folder(self, results: Path) -> RunFolder:
+        """Where it is kept, whichever study asked for it."""
+        return RunFolder(results / "runs" / self.id)
+
     def with_seed(self, seed: int) -> Run:
         """The same run from another seed."""
         contents = yaml.safe_load(self.config) | {"seed": seed}
@@ -77,15 +82,15 @@ def parser() -> ArgumentParser:
     p = ArgumentParser(
         prog="ebm fit",
         exit_on_error=False,
-        description="Train one energy, as configuration files and options say; later ones win. Classes are named by import"
-        " path, yours as well as ours. A run that was interrupted goes on where it stopped when the command is given"
-        " again. --print_config shows what a command comes to; --model.energy.help CLASS tells what a class takes.",
+        description="Train one energy, as configuration files and options say; later ones win. Classes are named by"
+        " import path, yours as well as ours. A run that was interrupted goes on where it stopped when the command is"
+        " given again. --print_config shows what a command comes to; --model.energy.help CLASS tells what a class takes.",
+        print_config="--print_config",
     )
     p.add_argument("--config", action="config", help="a YAML file of options; may be given several times")
     p.add_argument("--seed", type=int, default=0, help="of the weights, the order of the data and the augmentations")
-    p.add_argument(
-        "--name", type=str | None, default=None, help="what a report calls the arm; else its last file's name"
-    )
+    p.add_argument("--name", type=str | None, default=None, help="of the arm in a report; else of its last file")
+    p.add_argument("--results", type=str, default="results", help="the folder below which runs are kept")
     p.add_class_arguments(Learner, "model")
     p.add_class_arguments(TwoViews, "data")
     p.add_argument("--meters", type=list[Meter], default=[spread, rank, energy_gap], help="import paths of meters")
@@ -94,20 +99,24 @@ def parser() -> ArgumentParser:
     return p
 
 
-def resolve(arguments: Sequence[str]) -> Run:
-    """The run that command-line arguments, and the files that they name, describe. Raises ConfigError."""
+def resolve(arguments: Sequence[str]) -> tuple[Run, Path]:
+    """The run that command-line arguments, and the files that they name, describe, and the results folder.
+
+    Raises ConfigError.
+    """
     p = parser()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             namespace = p.parse_args(list(arguments))
             files = [Path(str(path)) for path in namespace.pop("config") or []]
+            results = Path(namespace.pop("results"))
             contents = yaml.safe_load(p.dump(namespace, skip_validation=True))
             p.instantiate(namespace)
     except (ArgumentError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(_explain(p, error, arguments)) from error
     name = namespace.name or (files[-1].stem if files else "run")
-    return Run(name, namespace.seed, yaml.safe_dump(contents, sort_keys=False))
+    return Run(name, namespace.seed, yaml.safe_dump(contents, sort_keys=False)), results
 
 
 def build(run: Run) -> Parts:

@@ -27,7 +27,7 @@ class RunFolder:
     """All that is kept of a run.
 
     `config.yaml` what was asked for, `history.jsonl` the curves, `last.ckpt` where to go on, `log.txt` what libraries
-    said, `failure.txt` why it failed, `codes.npz` codes of the held-out images; `result.json` comes last: it is finished.
+    said, `failure.txt` why it failed, `codes.npz` codes of held-out images; `result.json` comes last: it is finished.
     """
 
     path: Path

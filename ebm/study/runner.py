@@ -1,0 +1,192 @@
+"""Run all runs of a study, several side by side, and stop and go on at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from filelock import Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from threadpoolctl import threadpool_limits
+
+from ebm.callbacks import Stopped
+from ebm.study.configuration import Run
+from ebm.study.sweep import Study
+from ebm.study.training import train
+
+
+class Outcome(NamedTuple):
+    """How many runs of a study are finished, and what went wrong with others."""
+
+    finished: int
+    failures: dict[str, str]
+    stopped: bool
+
+
+def run_study(study: Study, results: Path, workers: int, console: Console) -> Outcome:
+    """Train every run that is not finished, `workers` at a time; a first Ctrl-C saves and stops, a second kills.
+
+    A run that fails costs the others nothing. Raises OSError if the results folder cannot be written.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    _check_writable(results)
+    todo = [run for run in study.runs if run.folder(results).state() != "finished"]
+    done = len(study.runs) - len(todo)
+    console.print(f"{study.name}: {len(study.runs)} runs, {done} finished before, {workers} at a time, in {results}")
+    if not todo:
+        return Outcome(done, {}, False)
+    context = _context()
+    news, stop = context.Queue(), context.Event()
+    with (
+        _display(console) as bars,
+        ProcessPoolExecutor(
+            min(workers, len(todo)), context, _start_worker, (news, stop, max(1, (os.cpu_count() or 1) // workers))
+        ) as pool,
+    ):
+        futures = {pool.submit(_work, run, results, study.name): run for run in todo}
+        board = _Board(bars, study, done)
+        try:
+            return _follow(futures, news, board)
+        except KeyboardInterrupt:
+            console.print("Stopping: each run saves where it is. Ctrl-C again to stop at once.")
+            stop.set()
+            for future in futures:
+                future.cancel()
+            _wait_or_kill(pool, futures)
+            return board.outcome(stopped=True)
+
+
+class _Board:
+    """What the user sees: a bar over all runs, and one for each run under way."""
+
+    def __init__(self, bars: Progress, study: Study, done: int) -> None:
+        self.bars, self.total, self.finished = bars, len(study.runs), done
+        self.failures: dict[str, str] = {}
+        self.metric = study.metric
+        self.all = bars.add_task(study.name, total=self.total, completed=done)
+        self.running: dict[str, TaskID] = {}
+
+    def step(self, label: str, step: int, steps: int) -> None:
+        """A run has come this far."""
+        if label not in self.running:
+            self.running[label] = self.bars.add_task(f"  {label}", total=steps)
+        self.bars.update(self.running[label], completed=step)
+
+    def end(self, run: Run, folder: Path, error: BaseException | None) -> None:
+        """A run is over."""
+        label = _label(run)
+        if label in self.running:
+            self.bars.remove_task(self.running.pop(label))
+        if error is None:
+            self.finished += 1
+            result = run.folder(folder).result()
+            value = result["metrics"].get(self.metric)
+            shown = f"{self.metric} {value:.3f}, " if value is not None else ""
+            self.bars.console.print(
+                f"[{self.finished}/{self.total}] {label}: {shown}{result['seconds']:.1f} s", markup=False
+            )
+        elif not isinstance(error, Stopped):
+            self.failures[label] = _reason(error)
+            self.bars.console.print(f"FAILED {label}: {self.failures[label]}", markup=False)
+        self.bars.update(self.all, completed=self.finished)
+
+    def outcome(self, stopped: bool = False) -> Outcome:
+        """What has come of it so far."""
+        return Outcome(self.finished, self.failures, stopped)
+
+
+def _follow(futures: dict[Future[Path], Run], news: Any, board: _Board) -> Outcome:
+    waiting = set(futures)
+    while waiting:
+        ended, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                board.step(*news.get_nowait())
+        for future in ended:
+            error = future.exception()
+            board.end(futures[future], future.result() if error is None else Path(), error)
+    return board.outcome()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, BrokenProcessPool):
+        return "its process was killed, perhaps for want of memory; give the command again to go on"
+    if isinstance(error, Timeout):
+        return "another process is training it"
+    return f"{type(error).__name__}: {error}"
+
+
+def _wait_or_kill(pool: ProcessPoolExecutor, futures: dict[Future[Path], Run]) -> None:
+    try:
+        wait(futures)
+    except KeyboardInterrupt:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+
+
+def _display(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _context() -> BaseContext:
+    """Workers that are forked from a process that has imported everything, once, where the system can."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ebm.study.training"])
+    return context
+
+
+_news: Any = None
+_stop: Any = None
+
+
+def _start_worker(news: Any, stop: Any, threads: int) -> None:
+    global _news, _stop
+    _news, _stop = news, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that shows the bars; it sets `stop`
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(run: Run, results: Path, group: str) -> Path:
+    label = _label(run)
+
+    def report(step: int, steps: int) -> None:
+        if step % max(1, steps // 100) == 0:
+            _news.put((label, step, steps))
+
+    if _stop.is_set():
+        raise Stopped
+    train(run, run.folder(results), group, report, _stop.is_set)
+    return results
+
+
+def _label(run: Run) -> str:
+    return f"{run.arm}, seed {run.seed}"
+
+
+def _check_writable(results: Path) -> None:
+    probe = results / f".writable.{os.getpid()}"
+    probe.touch()
+    probe.unlink()

@@ -1,0 +1,243 @@
+"""The table "Who may import whom" of the design, held as data and checked against the sources."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+from conftest import every
+
+from ebm import Energy
+from ebm.adjoint import Adjoint
+from ebm.distances import Distance
+from ebm.solvers import Solver
+
+ROOT = Path(__file__).parent.parent
+
+LEVELS = {
+    0: ("solvers", "samplers", "adjoint", "constraints", "networks", "meters", "regularizers", "distances"),
+    1: ("energy", "minimize"),
+    2: ("free_energy", "energies"),
+    3: ("losses",),
+    4: ("learner", "callbacks", "data", "worlds"),
+    5: ("study", "cli"),
+}
+
+# Where the first module may stand that imports them; what is not named here may be imported anywhere.
+FIRST_LEVEL = {
+    "pytorch_lightning": 4,
+    "lightning": 4,
+    "datasets": 4,
+    "kornia": 4,
+    "gymnasium": 4,
+    "logging": 4,
+    "argparse": 5,
+    "jsonargparse": 5,
+    "wandb": 5,
+    "submitit": 5,
+    "optuna": 5,
+    "plotly": 5,
+}
+
+# These folders are for others to take away, so they hold to less than their level allows.
+ONLY = {
+    "ebm.losses": {"ebm.losses", "ebm.free_energy"},
+    "ebm.regularizers": {"ebm.regularizers"},
+}
+
+# Imports inside a function, which hide what a module needs: `{module: {imported: why}}`.
+LATE: dict[str, dict[str, str]] = {}
+
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    """Every module by its import name. The two links in `ebm/` are seen as the folders they point to."""
+    folders = {"ebm": ROOT / "ebm", "ebm.losses": ROOT / "losses", "ebm.regularizers": ROOT / "regularizers"}
+    found = {}
+    for package, folder in folders.items():
+        for path in sorted(folder.rglob("*.py")):
+            if not any(parent.is_symlink() for parent in path.parents):
+                inside = path.relative_to(folder).with_suffix("").parts
+                name = ".".join([package, *inside]).removesuffix(".__init__")
+                found[name] = ast.parse(path.read_text(), str(path))
+    return found
+
+
+modules = pytest.mark.parametrize("module", sorted(sources()))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The names of the modules that a tree imports; `from ebm.a import b` is `ebm.a.b` where that is a module."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name for name in whole if name in sources()} or {"." * node.level + (node.module or "")}
+    return names
+
+
+def ours(tree: ast.AST) -> set[str]:
+    return {name for name in imported(tree) if name.split(".")[0] == "ebm"}
+
+
+def level(module: str) -> int | None:
+    """The row of the table that a module stands in; None for `ebm` itself, which re-exports and is below nothing."""
+    part = module.split(".")[1] if "." in module else None
+    rows = [row for row, parts in LEVELS.items() if part in parts]
+    return rows[0] if rows else None
+
+
+def functions(tree: ast.Module) -> list[ast.AST]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+
+
+@modules
+def test_every_module_stands_in_the_table(module):
+    assert module == "ebm" or level(module) is not None, f"give {module} a row in LEVELS and in the design"
+
+
+@modules
+def test_nothing_imports_upwards(module):
+    if module != "ebm":
+        assert not {name for name in ours(sources()[module]) if name == "ebm" or level(name) > level(module)}
+
+
+def test_nothing_imports_in_a_circle():
+    graph = {module: ours(tree) & sources().keys() for module, tree in sources().items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+@modules
+def test_what_is_heavy_enters_at_its_level_and_not_below(module):
+    roots = {name.split(".")[0] for name in imported(sources()[module])}
+    here = 3 if module == "ebm" else level(module)
+    assert not {name for name in roots if FIRST_LEVEL.get(name, 0) > here}
+
+
+@pytest.mark.parametrize("folder", ONLY)
+def test_losses_and_regularizers_import_next_to_nothing_of_ours(folder):
+    inside = {module: tree for module, tree in sources().items() if module.startswith(folder)}
+    assert inside
+    for module, tree in inside.items():
+        for name in ours(tree):
+            assert any(f"{name}.".startswith(f"{allowed}.") for allowed in ONLY[folder]), f"{module} imports {name}"
+
+
+def test_regularizers_import_nothing_but_torch():
+    trees = [tree for module, tree in sources().items() if module.startswith("ebm.regularizers")]
+    roots = {name.split(".")[0] for tree in trees for name in imported(tree)}
+    assert roots <= {"__future__", "typing", "collections", "math", "torch", "ebm"}
+
+
+@modules
+def test_imports_are_absolute_and_name_what_they_take(module):
+    for node in ast.walk(sources()[module]):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: write the whole name"
+            assert all(alias.name != "*" for alias in node.names), f"line {node.lineno}: say what is taken"
+
+
+@modules
+def test_imports_stand_at_the_top_unless_listed_with_a_reason(module):
+    late = {name for function in functions(sources()[module]) for name in imported(function)}
+    assert late == set(LATE.get(module, {}))
+
+
+def test_only_the_study_and_the_command_line_import_late_and_say_why():
+    for module, reasons in LATE.items():
+        assert module.startswith(("ebm.study", "ebm.cli"))
+        assert all(len(reason.split()) > 3 for reason in reasons.values())
+
+
+@modules
+def test_below_the_learner_nothing_picks_a_device_or_seeds_the_global_generator(module):
+    if level(module) in (4, 5):
+        return
+    for node in ast.walk(sources()[module]):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"cuda", "manual_seed", "seed", "set_default_device", "set_default_dtype"}
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        *every("ebm.losses"),
+        *every("ebm.regularizers"),
+        *every("ebm.energies"),
+        *every("ebm.networks"),
+        *every("ebm.solvers", Solver),
+        *every("ebm.adjoint", Adjoint),
+        *every("ebm.distances", Distance),
+    ],
+)
+def test_a_class_is_abstract_or_final(cls):
+    assert getattr(cls, "__final__", False), f"mark {cls.__name__} @final: to change it, wrap it"
+
+
+@pytest.mark.parametrize("cls", [*every("ebm.losses"), *every("ebm.regularizers"), *every("ebm.energies", Energy)])
+def test_what_a_folder_holds_says_what_it_is(cls):
+    assert cls.__doc__
+    assert sys.modules[cls.__module__].__doc__
+
+
+def test_a_class_is_listed_by_being_in_a_file_of_the_folder(tmp_path, monkeypatch):
+    package = tmp_path / "dropped_in"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "mine.py").write_text(
+        "from abc import ABC, abstractmethod\n"
+        "from dataclasses import dataclass\n"
+        "from torch.nn import Linear, Module\n"
+        "class Mine(Module): pass\n"
+        "@dataclass\n"
+        "class Data: pass\n"
+        "class Plain: pass\n"
+        "class _Private(Module): pass\n"
+        "class Abstract(Module, ABC):\n"
+        "    @abstractmethod\n"
+        "    def f(self): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    assert [parameter.id for parameter in every("dropped_in")] == ["Mine", "Data"]
+
+
+def python(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, check=False)
+
+
+def test_importing_ebm_is_light_and_changes_nothing():
+    code = (
+        "import sys, torch; state = torch.get_rng_state(); threads = torch.get_num_threads(); import ebm;"
+        "assert torch.equal(state, torch.get_rng_state()); assert threads == torch.get_num_threads();"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = python(code, ROOT)
+    assert done.returncode == 0, done.stderr
+    assert not FIRST_LEVEL.keys() - {"logging", "argparse"} & set(done.stdout.split())  # torch imports these two
+
+
+@pytest.mark.parametrize("folder", ["losses", "regularizers"])
+def test_a_folder_is_refused_under_its_bare_name_so_that_no_class_exists_twice(folder):
+    done = python(f"import {folder}", ROOT)
+    assert done.returncode == 1
+    assert f"ImportError: the folder {folder} is imported as ebm.{folder}, not {folder}: write" in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["losses", "regularizers"])
+def test_the_refusal_is_the_first_statement_of_the_folder(folder):
+    statements = sources()[f"ebm.{folder}"].body
+    assert isinstance(statements[0], ast.Expr)  # the docstring
+    assert isinstance(statements[1], ast.If)
+    assert any(isinstance(node, ast.Raise) for node in statements[1].body)
