@@ -79,11 +79,15 @@ class Learner(pl.LightningModule):
         if self._logs_now():
             self.log_dict({f"loss/{name}": value.detach() for name, value in terms.items()})
             self.log_dict({"loss/total": total.detach(), "train/std": hx.detach().float().std(0).mean()})
+            self._log_step()
         return total
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         hx, hy = self.F.energy.encode(*batch)
         return {"hx": hx, "hy": hy}
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_step()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
@@ -109,6 +113,10 @@ class Learner(pl.LightningModule):
         trainer: Any = self.trainer
         return (self.global_step + 1) % trainer.log_every_n_steps == 0
 
+    def _log_step(self) -> None:
+        """Loggers take this as the step: updates that the weights have had. Their own count is off after a resume."""
+        self.log("step", float(self.global_step))
+
     def _check_finite(self, terms: Mapping[str, Tensor], hx: Tensor, hy: Tensor) -> None:
         bad = [name for name, value in terms.items() if not bool(value.isfinite())]
         if not bad:
@@ -132,7 +140,7 @@ def _rate(step: int, steps: float, warmup: float, final: float) -> float:
     """The share of the full rate at a step."""
     rising = warmup * steps
     if step < rising:
-        return (step + 1) / rising
+        return min(1.0, (step + 1) / rising)
     if math.isinf(steps):
         return 1.0
     done = (step - rising) / max(1.0, steps - rising)

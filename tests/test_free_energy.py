@@ -34,7 +34,7 @@ class Ellipse(Energy):
 
 
 class Around(Energy):
-    """A squared distance of `y` from `z` and of both from zero, with a module that sees either the code or the latent."""
+    """A squared distance of `y` from `z`, and of `z` from zero, where a module sees either the one or the other."""
 
     def __init__(self, module, where):
         super().__init__()
@@ -144,7 +144,9 @@ def test_with_a_latent_each_pair_has_a_latent_of_its_own():
 )
 def test_what_couples_samples_or_draws_noise_is_refused_inside_cost(module):
     F = FreeEnergy(Around(module, "cost"))
-    with pytest.raises(ValueError, match=r"`cost` ran (BatchNorm1d|Dropout|AlphaDropout) in training mode.*`\.eval\(\)`"):
+    with pytest.raises(
+        ValueError, match=r"`cost` ran (BatchNorm1d|Dropout|AlphaDropout) in training mode.*`\.eval\(\)`"
+    ):
         F(None, normal(4, 3, dtype=torch.float32))
 
 

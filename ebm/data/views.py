@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
-from typing import cast, final
+from typing import Any, cast, final
 
 import pytorch_lightning as pl
 import torch
@@ -33,21 +33,21 @@ class Shuffled(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed((self.seed << 32) + self.epoch)
         order = torch.randperm(self.rows, generator=generator)[: len(self) * self.batch_size]
-        batches = order.view(len(self), self.batch_size).tolist()
         skip, self.skip = self.skip, 0
-        return iter(batches[skip:])
+        yield from order.view(len(self), self.batch_size)[skip:].tolist()
 
 
 class _Resumable(DataLoader[Batch]):
-    """A loader whose position the trainer keeps in its checkpoints."""
+    """A loader that can go on in the middle of an epoch. The two methods tell Lightning so.
 
-    sampler: Shuffled
+    Its position is in the data module's state, since Lightning restores a loader's after it has begun to read it.
+    """
 
-    def state_dict(self) -> dict[str, int]:
-        return {"done": self.sampler.done}
+    def state_dict(self) -> dict[str, Any]:
+        return {}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.sampler.skip = state["done"] % len(self.sampler)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""
 
 
 @final
@@ -108,6 +108,13 @@ class TwoViews(pl.LightningDataModule):
         with torch.random.fork_rng([batch[0].device] if batch[0].is_cuda else []):
             torch.manual_seed(0)
             return self.views(batch[0])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.sampler is None else {"done": self.sampler.done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.sampler is not None:
+            self.sampler.skip = state_dict.get("done", 0) % len(self.sampler)
 
     @torch.no_grad()
     def views(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -123,7 +123,7 @@ class History(Logger):
         """Nothing: the folder holds the whole configuration already."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.folder.append({"step": step or 0, **metrics})
+        self.folder.append({"step": int(step or 0), **metrics})
 
 
 @final

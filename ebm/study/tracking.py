@@ -26,18 +26,20 @@ def tracker(run: str, name: str, group: str, folder: Path, config: Mapping[str, 
         log.info("wandb is not installed, so this run is logged to %s alone: pip install 'ebm-lab[wandb]'", folder)
         return None
     os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
     from pytorch_lightning.loggers import WandbLogger
 
     by_agent = "WANDB_SWEEP_ID" in os.environ
-    return WandbLogger(
-        name=name,
-        save_dir=folder,
-        id=None if by_agent else run,
-        resume=None if by_agent else "allow",
+    wandb.init(
         project=os.environ.get("WANDB_PROJECT", "ebm"),
         group=group,
+        name=name,
+        id=None if by_agent else run,
+        resume=None if by_agent else "allow",
+        dir=folder,
         config=dict(config),
     )
+    return WandbLogger()  # it takes the run that is open
 
 
 def finish() -> None:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from conftest import normal
@@ -80,7 +82,7 @@ def test_the_first_step_is_no_longer_than_one_however_steep_the_energy(scale):
 def test_an_accepted_step_lowers_the_energy_as_much_as_armijo_asks():
     solver = LBFGS()
     steps = list(walk(solver, rosenbrock, normal(6, 4), steps=20))
-    for (point, memory), (after, _) in zip(steps, steps[1:], strict=False):
+    for (point, memory), (after, _) in pairwise(steps):
         moved = (after.z != point.z).any(-1)
         promised = memory.length * (memory.direction * point.gradient).sum(-1)
         # Up to the rounding of the energy.
@@ -92,7 +94,7 @@ def test_an_accepted_step_lowers_the_energy_as_much_as_armijo_asks():
 def test_a_refused_step_is_tried_again_at_half_its_length():
     steps = list(walk(LBFGS(), rosenbrock, normal(6, 4), steps=20))
     refusals = 0
-    for (point, memory), (after, then) in zip(steps, steps[1:], strict=False):
+    for (point, memory), (after, then) in pairwise(steps):
         refused = (after.z == point.z).all(-1)
         assert torch.equal(then.length[refused], memory.length[refused] / 2)
         assert torch.equal(then.direction[refused], memory.direction[refused])
@@ -121,7 +123,9 @@ def test_a_bowl_of_very_different_curvatures_takes_it_a_tenth_of_the_steps_of_gr
         return (curvatures * z.square()).sum(-1) / 2
 
     quick = minimize(bowl, start, LBFGS(tolerance=1e-8))
-    slow = minimize(bowl, start, GradientDescent(rate=0.018, tolerance=1e-8, steps=2000))  # the rate is near its limit of 2 / 100
+    slow = minimize(
+        bowl, start, GradientDescent(rate=0.018, tolerance=1e-8, steps=2000)
+    )  # the rate is near its limit of 2 / 100
     assert quick.converged.all()
     assert slow.converged.all()
     assert 10 * quick.steps < slow.steps
