@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         return commands.fit(given[1:]) if options is None else commands.study(options, given[cut + 1 :])
-    except (ValueError, OSError) as error:
+    except (ValueError, ArithmeticError, OSError) as error:
         print(f"ebm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from typing import Any, final
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ebm.adjoint import Adjoint
@@ -28,6 +29,9 @@ class Term:
     fn: nn.Module
 
 
+NO_TERMS: Mapping[str, Term] = {}
+
+
 @final
 class Learner(pl.LightningModule):
     """Minimises `sum_k weight_k loss_k(F, hx, hy) + sum_k weight_k regularizer_k(hx, hy)` over batches `(x, y)`.
@@ -41,8 +45,8 @@ class Learner(pl.LightningModule):
     def __init__(
         self,
         energy: Energy,
-        losses: Mapping[str, Term] | None = None,
-        regularizers: Mapping[str, Term] | None = None,
+        losses: Mapping[str, Term] = NO_TERMS,
+        regularizers: Mapping[str, Term] = NO_TERMS,
         solver: Solver | None = None,
         adjoint: Adjoint | None = None,
         symmetric: bool = False,
@@ -52,7 +56,6 @@ class Learner(pl.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        losses, regularizers = losses or {}, regularizers or {}
         _check_terms(losses, regularizers)
         self.F = FreeEnergy(energy, solver, adjoint)
         self.losses = nn.ModuleDict({name: term.fn for name, term in losses.items()})
@@ -68,6 +71,7 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
+        self._check_batch(x)
         hx, hy = self.encode(x, y)
         terms = self._terms(hx, hy)
         if self.symmetric:
@@ -116,6 +120,13 @@ class Learner(pl.LightningModule):
     def _log_step(self) -> None:
         """Loggers take this as the step: updates that the weights have had. Their own count is off after a resume."""
         self.log("step", float(self.global_step))
+
+    def _check_batch(self, x: Tensor) -> None:
+        if len(x) == 1 and any(isinstance(module, _BatchNorm) for module in self.modules()):
+            raise ValueError(
+                "batch normalisation needs at least 2 samples to train on, got a batch of 1: raise `data.batch_size`, or"
+                " use networks without it"
+            )
 
     def _check_finite(self, terms: Mapping[str, Tensor], hx: Tensor, hy: Tensor) -> None:
         bad = [name for name, value in terms.items() if not bool(value.isfinite())]

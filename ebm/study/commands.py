@@ -17,7 +17,7 @@ from rich.table import Table
 from ebm.callbacks import Stopped
 from ebm.study.configuration import ConfigError, resolve
 from ebm.study.report import write_report
-from ebm.study.runner import run_study
+from ebm.study.runner import check_writable, run_study
 from ebm.study.sweep import Study, load_study
 from ebm.study.training import train
 
@@ -25,6 +25,7 @@ from ebm.study.training import train
 def fit(arguments: Sequence[str]) -> int:
     """Train one run, from where it stands."""
     asked, results = resolve(arguments)
+    check_writable(results)
     folder, console = asked.folder(results), Console()
     if folder.state() == "finished":
         console.print(f"{asked.arm}, seed {asked.seed}: finished before, in {folder.path}", markup=False)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from pydoc import locate
+from types import ModuleType
 from typing import Any, final
 
 import pytorch_lightning as pl
@@ -82,9 +86,10 @@ def parser() -> ArgumentParser:
     p = ArgumentParser(
         prog="ebm fit",
         exit_on_error=False,
-        description="Train one energy, as configuration files and options say; later ones win. Classes are named by"
-        " import path, yours as well as ours. A run that was interrupted goes on where it stopped when the command is"
-        " given again. --print_config shows what a command comes to; --model.energy.help CLASS tells what a class takes.",
+        allow_abbrev=False,
+        description="Train one energy, as configuration files and options say; later ones win. Classes are named"
+        " by import path, yours as well as ours. A run that was interrupted goes on where it stopped when the command is"
+        " given again. --print_config shows what a command comes to; --model.energy.help CLASS says what a class takes.",
         print_config="--print_config",
     )
     p.add_argument("--config", action="config", help="a YAML file of options; may be given several times")
@@ -132,9 +137,23 @@ def build(run: Run) -> Parts:
 def _explain(p: ArgumentParser, error: Exception, arguments: Sequence[str]) -> str:
     """The parser's message in one piece, with the names nearest to those that it does not know."""
     message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    words = message.translate(str.maketrans("'\"=:,[]()", " " * 9)).split()
-    known = [action.dest for action in p._actions]
-    near = [match for word in words if "." in word for match in get_close_matches(word.lstrip("-"), known, 1, 0.85)]
-    near = [match for match in dict.fromkeys(near) if match not in words]
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"{message}.{hint} The arguments were: {' '.join(arguments)}. `ebm fit --help` lists all options."
+    unknown = re.findall(r"(?:attribute|[Oo]ption|arguments: --|Key) ?'?([\w.]+)'?", message)
+    known = _names(p, message)
+    near = [match for name in unknown for match in get_close_matches(name, known, 1, 0.75) if match not in unknown]
+    hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    return (
+        f"{message.rstrip('.')}.{hint} The arguments were: {' '.join(arguments)}. `ebm fit --help` lists all options."
+    )
+
+
+def _names(p: ArgumentParser, message: str) -> list[str]:
+    """What could have been meant: options, and what the modules and classes that a message quotes contain."""
+    options = [action.dest for action in p._actions]
+    names = [*options, *(option.rpartition(".")[2] for option in options)]
+    for path in re.findall(r"'([\w.]+)'", message):
+        found = locate(path)
+        if isinstance(found, ModuleType):
+            names += [name for name in vars(found) if not name.startswith("_")]
+        elif callable(found):
+            names += list(inspect.signature(found).parameters)
+    return names

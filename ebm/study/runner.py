@@ -39,8 +39,7 @@ def run_study(study: Study, results: Path, workers: int, console: Console) -> Ou
 
     A run that fails costs the others nothing. Raises OSError if the results folder cannot be written.
     """
-    results.mkdir(parents=True, exist_ok=True)
-    _check_writable(results)
+    check_writable(results)
     todo = [run for run in study.runs if run.folder(results).state() != "finished"]
     done = len(study.runs) - len(todo)
     console.print(f"{study.name}: {len(study.runs)} runs, {done} finished before, {workers} at a time, in {results}")
@@ -186,7 +185,15 @@ def _label(run: Run) -> str:
     return f"{run.arm}, seed {run.seed}"
 
 
-def _check_writable(results: Path) -> None:
+def check_writable(results: Path) -> None:
+    """Raise OSError, before any work is done, if nothing could be kept."""
     probe = results / f".writable.{os.getpid()}"
-    probe.touch()
-    probe.unlink()
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            f"the results folder {results} cannot be written ({error.strerror}): give another with --results, or change"
+            " its permissions"
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ def train(run: Run, folder: RunFolder, group: str, report: Report, stop: Callabl
         except (Stopped, KeyboardInterrupt):
             raise
         except Exception as error:
-            write_text(folder.failure, f"{type(error).__name__}: {error}\n")
+            write_text(folder.failure, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
             raise
 
 
