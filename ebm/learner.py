@@ -124,7 +124,7 @@ class Learner(pl.LightningModule):
     def _check_batch(self, x: Tensor) -> None:
         if len(x) == 1 and any(isinstance(module, _BatchNorm) for module in self.modules()):
             raise ValueError(
-                "batch normalisation needs at least 2 samples to train on, got a batch of 1: raise `data.batch_size`, or"
+                "batch normalisation needs at least 2 samples to train on, got a batch of 1: raise data.batch_size or"
                 " use networks without it"
             )
 

@@ -40,6 +40,12 @@ MANAGED = {
 }
 
 
+DESCRIPTION = """Train one energy, as configuration files and options say; later ones win.
+Classes are named by import path, yours as well as ours. A run that was interrupted goes on where it stopped when the
+command is given again. --print_config shows what a command comes to; --model.energy.help CLASS says what a class takes.
+"""
+
+
 class ConfigError(ValueError):
     """A configuration that no run can be made of: says what came, what was expected and what to do."""
 
@@ -87,9 +93,7 @@ def parser() -> ArgumentParser:
         prog="ebm fit",
         exit_on_error=False,
         allow_abbrev=False,
-        description="Train one energy, as configuration files and options say; later ones win. Classes are named"
-        " by import path, yours as well as ours. A run that was interrupted goes on where it stopped when the command is"
-        " given again. --print_config shows what a command comes to; --model.energy.help CLASS says what a class takes.",
+        description=DESCRIPTION,
         print_config="--print_config",
     )
     p.add_argument("--config", action="config", help="a YAML file of options; may be given several times")
