@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -12,15 +13,27 @@ from torch.nn.functional import normalize
 
 
 class Distance(ABC):
-    """`d(a, b)` over the last axis, the leading axes broadcast: `(*batch, D), (*batch, D) -> (*batch,)`."""
+    """`d(a, b)` over the last axis, the leading axes broadcast: `(*batch, D), (*batch, D) -> (*batch,)`.
 
-    @abstractmethod
+    In single precision or better, even of codes in half precision and under autocast: distances are what is left of
+    products that cancel. A subclass writes `rows` and `table`.
+    """
+
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """Distances of shape `(*batch,)`."""
+        return _precisely(self.rows, a, b)
 
-    @abstractmethod
     def pairs(self, a: Tensor, b: Tensor) -> Tensor:
         """Distances `(n, m)` of every row of `a` from every row of `b`, without an `(n, m, D)` tensor."""
+        return _precisely(self.table, a, b)
+
+    @abstractmethod
+    def rows(self, a: Tensor, b: Tensor) -> Tensor:
+        """The distances of matching rows."""
+
+    @abstractmethod
+    def table(self, a: Tensor, b: Tensor) -> Tensor:
+        """The distances of all pairs of rows."""
 
 
 @final
@@ -28,10 +41,10 @@ class Distance(ABC):
 class SquaredDistance(Distance):
     """`|a - b|^2 / D`, the mean squared error of VICReg (Bardes, Ponce, LeCun 2022, eq. 5, as their code has it)."""
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+    def rows(self, a: Tensor, b: Tensor) -> Tensor:
         return (a - b).square().mean(-1)
 
-    def pairs(self, a: Tensor, b: Tensor) -> Tensor:
+    def table(self, a: Tensor, b: Tensor) -> Tensor:
         # A distance does not see a common shift, but the rounding of |a|^2 + |b|^2 - 2 a.b does.
         centre = b.detach().mean(0)
         a, b = a - centre, b - centre
@@ -44,10 +57,10 @@ class SquaredDistance(Distance):
 class EuclideanDistance(Distance):
     """`|a - b|`; its derivative where `a = b` is taken as zero."""
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+    def rows(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.linalg.vector_norm(a - b, dim=-1)
 
-    def pairs(self, a: Tensor, b: Tensor) -> Tensor:
+    def table(self, a: Tensor, b: Tensor) -> Tensor:
         # The product form loses half of the digits of a small distance, and its root has no derivative at zero.
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -59,8 +72,13 @@ class CosineDistance(Distance):
 
     scale: float = 1.0
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+    def rows(self, a: Tensor, b: Tensor) -> Tensor:
         return self.scale * (1 - (normalize(a, dim=-1) * normalize(b, dim=-1)).sum(-1))
 
-    def pairs(self, a: Tensor, b: Tensor) -> Tensor:
+    def table(self, a: Tensor, b: Tensor) -> Tensor:
         return self.scale * (1 - normalize(a, dim=-1) @ normalize(b, dim=-1).T)
+
+
+def _precisely(fn: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    with torch.autocast(a.device.type, enabled=False):
+        return fn(*(h.float() if h.dtype in (torch.float16, torch.bfloat16) else h for h in (a, b)))

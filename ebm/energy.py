@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
+
+Variable = Any
+"""A tensor, or None where an energy does without that variable; a subclass that needs it writes Tensor."""
 
 
 class Energy(nn.Module, ABC):
@@ -15,22 +19,22 @@ class Energy(nn.Module, ABC):
     often as they need to. Either variable may be `None` where an energy does not use it.
     """
 
-    def encode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Variable, y: Variable) -> tuple[Variable, Variable]:
         """Codes `(hx, hy)` of the variables, by default the variables themselves."""
         return x, y
 
     @abstractmethod
-    def cost(self, hx: Tensor, hy: Tensor, z: Tensor | None = None) -> Tensor:
+    def cost(self, hx: Variable, hy: Variable, z: Variable = None) -> Tensor:
         """Energies `(*batch,)` of codes `(*batch, features)`; the leading axes of the arguments broadcast.
 
         It must treat samples one by one: nothing in it may mix them, as batch normalisation does.
         """
 
-    def latent(self, hx: Tensor, hy: Tensor) -> Tensor | None:
+    def latent(self, hx: Variable, hy: Variable) -> Tensor | None:
         """Where inference of `z` starts, `(*batch, ...)`, or None: this energy has no latent variable."""
         return None
 
-    def pairs(self, hx: Tensor, hy: Tensor) -> Tensor:
+    def pairs(self, hx: Variable, hy: Variable) -> Tensor:
         """Energies `(n, m)` of every `hx[i]` with every `hy[j]`; override it where a matrix product does it."""
         return self.cost(hx[:, None], hy[None, :])
 
@@ -41,6 +45,6 @@ class Energy(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step, with the share of training done: move a target, project a weight."""
 
-    def forward(self, x: Tensor, y: Tensor, z: Tensor | None = None) -> Tensor:
+    def forward(self, x: Variable, y: Variable, z: Variable = None) -> Tensor:
         """`E(x, y, z)`, shape `(*batch,)`."""
         return self.cost(*self.encode(x, y), z)

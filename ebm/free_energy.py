@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ebm.adjoint import Adjoint, Detached
-from ebm.energy import Energy
+from ebm.energy import Energy, Variable
 from ebm.minimize import Minimum, Status, minimize
 from ebm.solvers.lbfgs import LBFGS
 from ebm.solvers.solver import Solver
@@ -32,22 +32,22 @@ class FreeEnergy(nn.Module):
         self.solver = solver or LBFGS()
         self.adjoint = adjoint or Detached()
 
-    def forward(self, hx: Tensor, hy: Tensor) -> Tensor:
-        """Free energies `(*batch,)` of codes, whose leading axes broadcast."""
+    def forward(self, hx: Variable, hy: Variable) -> Tensor:
+        """Free energies `(*batch,)` of codes, whose leading axes broadcast; None for one that the energy does not use."""
         return self._infer(hx, hy).energy
 
-    def infer(self, x: Tensor, y: Tensor) -> Minimum:
+    def infer(self, x: Variable, y: Variable) -> Minimum:
         """The latent that explains `x` and `y` best, with its energy, status and cost for each sample."""
         return self._infer(*self.energy.encode(x, y))
 
-    def pairs(self, hx: Tensor, hy: Tensor) -> Tensor:
+    def pairs(self, hx: Variable, hy: Variable) -> Tensor:
         """Free energies `(n, m)` of every `hx[i]` with every `hy[j]`."""
         if self.energy.latent(hx[:1], hy[:1]) is None:
             return self.energy.pairs(hx, hy)
         n, m = len(hx), len(hy)
         return self(hx[:, None].expand(n, m, *hx.shape[1:]), hy[None, :].expand(n, m, *hy.shape[1:]))
 
-    def _infer(self, hx: Tensor, hy: Tensor) -> Minimum:
+    def _infer(self, hx: Variable, hy: Variable) -> Minimum:
         start = self.energy.latent(hx, hy)
         if start is None:
             return _no_latent(self.energy.cost(hx, hy))
@@ -67,18 +67,24 @@ def _no_latent(energy: Tensor) -> Minimum:
     )
 
 
+def _couples(module: nn.Module) -> bool:
+    if isinstance(module, _BatchNorm):
+        return module.training or not module.track_running_stats
+    return isinstance(module, _DropoutNd) and module.training
+
+
 @contextmanager
 def _refuse_coupling(energy: Energy) -> Iterator[None]:
     """Refuse a module that mixes samples, or draws noise, when `cost` runs it: each sample is solved by itself."""
 
     def refuse(module: nn.Module, _: object) -> None:
         raise ValueError(
-            f"`cost` ran {type(module).__name__} in training mode while a latent was inferred: it makes the energy of a"
+            f"`cost` ran {type(module).__name__} while a latent was inferred: it makes the energy of a"
             " sample depend on the others or on noise, so no sample has a minimum of its own. Move it to `encode`, call"
             " `.eval()` on it, or use LayerNorm or GroupNorm"
         )
 
-    modules = [m for m in energy.modules() if isinstance(m, _BatchNorm | _DropoutNd) and m.training]
+    modules = [module for module in energy.modules() if _couples(module)]
     handles = [module.register_forward_pre_hook(refuse) for module in modules]
     try:
         yield

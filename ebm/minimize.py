@@ -99,7 +99,7 @@ def minimize(
     def flat(z: Tensor) -> Tensor:
         return fn(z.reshape(start.shape)).reshape(-1)
 
-    rows = start.reshape(batch.numel(), -1)
+    rows = start.reshape(batch.numel(), start.shape[len(batch) :].numel())
     ended = adjoint(lambda z: _solve(_evaluation(flat), z, solver), rows)
     z = ended.point.z.reshape(start.shape)
     return Minimum(

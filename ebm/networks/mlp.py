@@ -44,7 +44,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(*batch, widths[0]) -> (*batch, widths[-1])`."""
-        if x.shape[-1] != self.widths[0]:
+        if x.ndim > 2 and x.shape[-1] != self.widths[0]:
             x = x.flatten(1)
         if x.shape[-1] != self.widths[0]:
             raise ValueError(

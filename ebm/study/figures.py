@@ -25,7 +25,7 @@ NAMES = {
     "code/rankme": "RankMe of codes",
     "code/energy_matching": "energy of matching pairs",
     "code/energy_mismatched": "energy of mismatched pairs",
-    "code/auroc": "AUROC, matching against mismatched pairs",
+    "code/auroc": "AUROC of matching against mismatched pairs",
     "representation/std": "standard deviation of representations",
     "representation/normalized_std": "normalized std of representations",
     "representation/effective_rank": "effective rank of representations",
@@ -75,7 +75,7 @@ def factor(metric: str) -> float:
 
 def means(results: Results, arms: Mapping[str, Style], metric: str) -> go.Figure:
     """One line an arm: a dot a seed, and above them the mean with its 95 % interval."""
-    figure = go.Figure(layout=_layout(titled(metric), "", showlegend=False))
+    figure = go.Figure(layout=_layout("", titled(metric)))
     for row, arm in enumerate(results.arms):
         values = results.table.loc[results.table["arm"] == arm, metric].to_numpy(dtype=float) * factor(metric)
         mean, color = interval(values), arms[arm].color
@@ -95,6 +95,7 @@ def curves(results: Results, arms: Mapping[str, Style], metric: str) -> go.Figur
     """The mean over seeds at each step, in a band from the lowest seed to the highest."""
     history = results.history[results.history["metric"] == metric]
     figure = go.Figure(layout=_layout("Step", titled(metric)))
+    figure.update_xaxes(rangemode="tozero")
     spans = {
         arm: _span(rows.assign(value=rows["value"] * factor(metric)), "step") for arm, rows in _by_arm(history, arms)
     }
@@ -107,7 +108,7 @@ def curves(results: Results, arms: Mapping[str, Style], metric: str) -> go.Figur
 def spectrum(results: Results, arms: Mapping[str, Style], kind: str) -> go.Figure:
     """Standard deviations along the principal directions, the mean over seeds in a band from lowest to highest."""
     values = results.spectra[(results.spectra["kind"] == kind) & (results.spectra["value"] > 0)]
-    figure = go.Figure(layout=_layout("Principal direction", "Standard deviation along it"))
+    figure = go.Figure(layout=_layout("Principal direction", "Standard deviation"))
     _draw_spans(figure, {arm: _span(rows, "index") for arm, rows in _by_arm(values, arms)}, arms, markers=False)
     figure.update_yaxes(type="log")
     return figure
@@ -129,8 +130,7 @@ def projected(codes: Array) -> Array:
 
 def cloud(points: Array, labels: Array, limit: float) -> go.Figure:
     """Points coloured by label, within `limit` of the origin both ways."""
-    layout = _layout("", "", showlegend=False, margin={"l": 4, "r": 4, "t": 4, "b": 4})
-    figure = go.Figure(layout=layout)
+    figure = go.Figure(layout=_layout("", "", margin={"l": 0, "r": 0, "t": 0, "b": 0}))
     kept = np.unique(np.linspace(0, len(points) - 1, min(DOTS, len(points))).astype(int))
     points, labels = points[kept].astype(np.float32), labels[kept]
     for i, label in enumerate(np.unique(labels)):
@@ -138,7 +138,7 @@ def cloud(points: Array, labels: Array, limit: float) -> go.Figure:
         marker = {"size": 4.5, "color": f"var(--label-{i % 10})", "opacity": 0.85}
         hover = f"label {escape(str(label))}<extra></extra>"
         figure.add_scatter(x=at[:, 0], y=at[:, 1], mode="markers", marker=marker, hovertemplate=hover)
-    ticks = {"showticklabels": False, "ticks": "", "dtick": 0.5, "zeroline": True}
+    ticks = {"automargin": False, "showticklabels": False, "ticks": "", "dtick": 0.5, "zeroline": True}
     figure.update_xaxes(range=[-limit, limit], **ticks)
     figure.update_yaxes(range=[-limit, limit], **ticks)
     return figure
@@ -196,10 +196,10 @@ def _wrapped(arm: str) -> str:
 
 
 def _layout(x: str, y: str, **more: Any) -> go.Layout:
-    """What all figures share; the label of the vertical axis stands on top, where it is read without turning the head."""
+    """What all figures share. The label of the vertical axis stands on top, to be read without turning the head."""
     axis = {
         "automargin": True,
-        "exponentformat": "power",
+        "exponentformat": "e",
         "gridcolor": "var(--grid)",
         "linecolor": "var(--rule)",
         "showline": False,
@@ -218,7 +218,7 @@ def _layout(x: str, y: str, **more: Any) -> go.Layout:
         "showlegend": False,
         "title": {"text": y, "font": font, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container"}
         | {"yanchor": "top", "pad": {"t": 6}},
-        "xaxis": axis | {"title": {"text": x, "standoff": 10}, "ticks": "outside"},
+        "xaxis": axis | {"nticks": 8, "title": {"text": x, "font": font, "standoff": 10}, "ticks": "outside"},
         "yaxis": axis | {"nticks": 7},
     }
     return go.Layout(**settings | more)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,37 +18,44 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ebm.study import figures
-from ebm.study.results import KINDS, Results, collect
+from ebm.study.results import KINDS, Results, collect, distinct
 from ebm.study.statistics import Interval, interval, paired_tests
 from ebm.study.store import write_text
 from ebm.study.sweep import Study
 
-# Columns of the main table: a rank always stands beside a spread.
+# Columns of the main table, in groups. A rank always stands beside a spread.
 COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "Accuracy, held-out images": {"probe/linear": "linear probe, %", "probe/knn": "kNN, %"},
-    "Codes": {"code/std": "std", "code/normalized_std": "norm. std", "code/effective_rank": "eff. rank"},
+    "Accuracy, %": {"probe/linear": "linear probe", "probe/knn": "kNN"},
+    "Codes": {"code/std": "std", "code/normalized_std": "normalized std", "code/effective_rank": "effective rank"},
     "Representations": {
         "representation/std": "std",
-        "representation/normalized_std": "norm. std",
-        "representation/effective_rank": "eff. rank",
+        "representation/normalized_std": "normalized std",
+        "representation/effective_rank": "effective rank",
     },
     "Energy of pairs": {
         "code/energy_matching": "matching",
-        "code/energy_mismatched": "mis-matched",
+        "code/energy_mismatched": "mismatched",
         "code/auroc": "AUROC",
     },
     "Training": {"seconds": "seconds"},
 }
-CURVES = ("probe/linear", "probe/knn", "code/std", "code/normalized_std", "code/effective_rank", "code/auroc")
-LAST_CURVES = ("loss/total", "train/gradient_norm", "train/std")
-# Below these an arm is said to show signs of collapse: codes that hardly differ in direction, or energies that hardly
-# tell which pairs match (0.5 is chance).
+FIRST_CURVES = ("probe/linear", "probe/knn", "code/std", "code/normalized_std", "code/effective_rank", "code/auroc")
+FURTHER_CURVES = ("loss/total", "train/gradient_norm", "train/std")
+# An arm shows signs of collapse if its codes hardly differ in direction, or if its energy hardly tells which pairs
+# match (0.5 is chance): if a mean over seeds is below one of these.
 COLLAPSED = {"code/normalized_std": 0.1, "code/auroc": 0.6}
 SIGNIFICANT = 0.05
+DECIMALS = {
+    **dict.fromkeys(
+        ("probe/linear", "probe/knn", "code/effective_rank", "code/rankme", "representation/effective_rank"), 1
+    ),
+    "seconds": 2,
+}
+MINUS, MISSING = "\u2212", "\u2013"
 
 
 class Cell(NamedTuple):
-    """A number as it is shown, with half its interval, and as it is sorted."""
+    """A number as it is shown, half the width of its interval, and what the column is sorted by."""
 
     mean: str
     half: str
@@ -57,134 +65,238 @@ class Cell(NamedTuple):
 def write_report(study: Study, results: Path, out: Path, command: str) -> Path:
     """Write the report of the runs that are finished. Raises ValueError if there are none."""
     found = collect(study, results)
+    if study.metric not in found.table:
+        raise ValueError(
+            f"the study {study.path} asks for the metric {study.metric!r}, which no finished run reports: name one of"
+            f" {', '.join(found.metrics)} under `metric`"
+        )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "probability": probability}
-    page = environment.from_string(_asset("report.html")).render(_content(study, found), command=command)
-    write_text(out, page)
+    environment.filters |= {"number": number, "probability": probability, "titled": figures.titled}
+    page = environment.from_string(_asset("report.html"))
+    write_text(out, page.render(_content(study, found), command=command))
     return out
 
 
-def number(value: float, half: float = math.nan) -> str:
-    """Three significant digits, or as many as half of an interval's width gives a meaning to."""
+def number(value: float, decimals: int = 3, beside: float | None = None) -> str:
+    """A decimal number; with an exponent where it, or the number `beside` it, is less than the last of 3 decimals."""
     if not math.isfinite(value):
-        return "–"
-    size = half if math.isfinite(half) and half > 0 else abs(value) / 10
-    exponent = math.floor(math.log10(abs(value))) if value else 0
-    if exponent < -3 or exponent > 5:
-        return f"{value / 10.0**exponent:.1f}\u2009×\u200910{_superscript(exponent)}".replace("-", "−")
-    decimals = min(4, max(0, 1 - math.floor(math.log10(size)))) if size else 1
-    return f"{value:.{decimals}f}".replace("-", "−")
+        return MISSING
+    small = decimals > 2 and 0 < abs(value if beside is None else beside) < 0.1**decimals
+    mantissa, _, exponent = f"{value:.{1 if small else decimals}{'e' if small else 'f'}}".partition("e")
+    return (mantissa + (f"e{int(exponent)}" if exponent else "")).replace("-", MINUS)
 
 
 def probability(p: float) -> str:
-    """A p-value with four decimals."""
+    """A p-value to four decimals."""
     if not math.isfinite(p):
-        return "–"
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+        return MISSING
+    return f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
 
 
 def cell(found: Interval, metric: str) -> Cell:
-    """A mean with its interval; accuracies in per cent, to a tenth."""
+    """A mean and its interval; accuracies in per cent."""
     mean, half = found.mean * figures.factor(metric), found.half * figures.factor(metric)
-    if not math.isfinite(mean):
-        return Cell("–", "", "")
-    width = 10.0 ** math.floor(math.log10(half)) if half > 0 and math.isfinite(half) else math.nan
-    text, spread = number(mean, half), number(half, width)
-    if metric in figures.ACCURACIES:
-        text, spread = f"{mean:.1f}", f"{half:.1f}"
-    return Cell(text, f"± {spread}" if math.isfinite(half) else "", repr(mean))
+    decimals = DECIMALS.get(metric, 3)
+    spread = f"± {number(half, decimals, mean)}" if math.isfinite(half) else ""
+    return Cell(number(mean, decimals), spread, repr(mean) if math.isfinite(mean) else "")
 
 
 def answer(study: Study, found: Results, tests: pd.DataFrame) -> str:
     """What the numbers say to the question, and no more than that."""
-    sign = -1 if study.goal == "minimize" else 1
-    name = figures.name(study.metric)
-    means = {arm: interval(rows[study.metric]) for arm, rows in found.table.groupby("arm", sort=False)}
+    sign, superlative = (-1, "lowest") if study.goal == "minimize" else (1, "highest")
+    by_arm = found.table.groupby("arm", sort=False)[study.metric]
+    means = {str(arm): interval(values) for arm, values in by_arm}
     ranked = sorted((arm for arm in means if means[arm].n), key=lambda arm: -sign * means[arm].mean)
     if not ranked:
-        return f"No finished run reports a finite {name}."
-    best = ranked[0]
-    superlative = "highest" if sign > 0 else "lowest"
-    text = f"{best} has the {superlative} mean {name}: {_spoken(means[best], study.metric)}."
-    if len(ranked) > 1:
-        text += f" {_runner_up(tests, best, ranked[1], study.metric)}"
-    return f"{text} {_collapsed(found)}"
-
-
-def _runner_up(tests: pd.DataFrame, best: str, other: str, metric: str) -> str:
-    """Whether the best arm is ahead of the second, and of how many others."""
-    mine = tests[(tests["arm"] == best) | (tests["reference"] == best)]
-    test = mine[(mine["arm"] == other) | (mine["reference"] == other)].iloc[0]
-    gap = f"{number(abs(test.difference) * figures.factor(metric))}{' points' if metric in figures.ACCURACIES else ''}"
-    ahead = int((mine["holm"] < SIGNIFICANT).sum())
-    if test.note:
-        return f"Its difference from the runner-up, {other}, is {gap} and {test.note}."
-    word = "significant" if test.holm < SIGNIFICANT else "not significant"
-    return (
-        f"Its difference from the runner-up, {other}, is {gap}, {word} at the 5 % level (paired t-test over {test.n} seeds,"
-        f" p = {probability(test.holm).replace('= <', '<')} after Holm's correction over all pairs); it differs significantly from {ahead} of the"
-        f" {len(mine)} other arms."
-    )
-
-
-def _collapsed(found: Results) -> str:
-    """Which arms show signs of collapse, by the thresholds above."""
-    known = {metric: low for metric, low in COLLAPSED.items() if metric in found.table}
-    if not known:
-        return "The runs do not report what would show a collapse of the codes."
-    means = found.table.groupby("arm", sort=False)[list(known)].mean()
-    rule = " or ".join(f"mean {figures.name(metric)} below {low}" for metric, low in known.items())
-    arms = [str(arm) for arm in means.index[(means < pd.Series(known)).any(axis=1)]]
-    return f"Signs of collapse ({rule}): {', '.join(arms) if arms else 'none of the arms'}."
+        return f"No finished run reports a finite {figures.name(study.metric)}. {_collapsed(found)}"
+    best, *others = ranked
+    first = f"{best} has the {superlative} mean {figures.name(study.metric)}, {_spoken(means[best], study.metric)}."
+    second = [_ahead(tests, best, others[0], study.metric)] if others else []
+    return " ".join([first, *second, _collapsed(found)])
 
 
 def _spoken(found: Interval, metric: str) -> str:
-    unit = " %" if metric in figures.ACCURACIES else ""
-    mean, low, high = (
-        number(value * figures.factor(metric), found.half * figures.factor(metric)) for value in found[:3]
-    )
+    factor, unit = figures.factor(metric), " %" if metric in figures.ACCURACIES else ""
+    mean, low, high = (number(value * factor, DECIMALS.get(metric, 3)) for value in found[:3])
     if found.n < 2:
         return f"{mean}{unit}, from a single seed"
     return f"{mean}{unit} (95 % interval {low} to {high}, {found.n} seeds)"
 
 
+def _ahead(tests: pd.DataFrame, best: str, second: str, metric: str) -> str:
+    """Whether the best arm differs from the runner-up, and from how many of all others."""
+    mine = tests[(tests["arm"] == best) | (tests["reference"] == best)]
+    test = mine[(mine["arm"] == second) | (mine["reference"] == second)].to_dict("records")[0]
+    unit = " percentage points" if metric in figures.ACCURACIES else ""
+    gap = f"{number(abs(test['difference']) * figures.factor(metric), DECIMALS.get(metric, 3))}{unit}"
+    count = f"Of the {len(mine)} other arms, it differs significantly from {int((mine['holm'] < SIGNIFICANT).sum())}."
+    if test["note"]:
+        return f"The runner-up, {second}, is {gap} away: {test['note']}. {count}"
+    verdict = "is significant" if test["holm"] < SIGNIFICANT else "is not significant"
+    return (
+        f"The difference from the runner-up, {second}, {gap}, {verdict} at the 5 % level (paired t-test over"
+        f" {test['n']} seeds, p = {test['holm']:.2g} after Holm's correction over all pairs of arms). {count}"
+    )
+
+
+def _collapsed(found: Results) -> str:
+    """Which arms show signs of collapse, and by what rule."""
+    known = {metric: low for metric, low in COLLAPSED.items() if metric in found.table}
+    if not known:
+        return "The runs report nothing that would show a collapse of the codes."
+    means = found.table.groupby("arm", sort=False)[list(known)].mean()
+    rule = " or ".join(f"mean {figures.name(metric)} below {low}" for metric, low in known.items())
+    arms = [str(arm) for arm in means.index[(means < pd.Series(known)).any(axis=1)]]
+    return f"Signs of collapse ({rule}): {', '.join(arms) or 'none'}."
+
+
 def _content(study: Study, found: Results) -> dict[str, Any]:
     """All that the template shows."""
     styles = figures.styles(study.arms)
-    metric = study.metric if study.metric in found.table else found.metrics[0]
-    tests = paired_tests(found.table, metric)
-    control = study.arms[0]
-    against = paired_tests(found.table, metric, control) if control in found.arms else None
-    drawn, clouds = _figures(found, styles)
+    drawn, clouds = _figures(study, found, styles)
+    groups = _groups(found, COLUMNS)
+    main = {metric for group in groups.values() for metric in group}
     return {
         "study": study,
         "found": found,
-        "styles": {arm: styles[arm] for arm in found.arms},
-        "metric": metric,
-        "titled": figures.titled,
-        "name": figures.name,
-        "factor": figures.factor(metric),
-        "points": "percentage points" if metric in figures.ACCURACIES else figures.name(metric),
-        "answer": answer(study, found, tests),
-        "groups": _shown(found, COLUMNS),
-        "further": _shown(found, {"Further meters": _further(found)}),
+        "styles": styles,
+        "groups": groups,
+        "further": {"Further meters": {metric: metric for metric in found.metrics if metric not in main}},
         "cells": _cells(found),
-        "control": control,
-        "against": against,
-        "tests": tests,
-        "matrix": _matrix(tests, found.arms),
-        "significant": SIGNIFICANT,
-        "curves": [name for name in drawn["curves"]],
-        "means": [name for name in drawn["means"]],
+        "counts": found.table["arm"].value_counts().to_dict(),
+        "variants": {name: list(variants) for name, variants in drawn.items()},
         "clouds": clouds,
         "kinds": KINDS,
-        "labels": sorted({str(label) for codes in found.codes.values() for label in np.unique(codes["label"])}),
-        "seeds": sorted(set(found.table["seed"])),
-        "steps": sorted(set(found.table["steps"])),
-        "configs": {run.arm: run for run in reversed(study.runs) if run.arm in study.arms},
-        "file": study.path.read_text() if study.path.is_file() else "",
+        "labels": np.unique(np.concatenate([codes["label"] for codes in found.codes.values()])).tolist(),
+        "held_out": max(len(codes["label"]) for codes in found.codes.values()),
         "figures": Markup(_json(drawn)),
         "style": Markup(_asset("report.css")),
         "script": Markup(_asset("report.js")),
         "plotly": Markup(get_plotlyjs()),
+        **_tested(study, found),
+        **_provenance(study, found),
     }
+
+
+def _tested(study: Study, found: Results) -> dict[str, Any]:
+    """The answer, and the tests that it rests on."""
+    tests = paired_tests(found.table, study.metric)
+    control = study.arms[0]
+    against = paired_tests(found.table, study.metric, control) if control in found.arms else tests[:0]
+    return {
+        "answer": answer(study, found, tests),
+        "name": figures.name(study.metric),
+        "unit": "percentage points" if study.metric in figures.ACCURACIES else "its own units",
+        "factor": figures.factor(study.metric),
+        "decimals": DECIMALS.get(study.metric, 3),
+        "level": SIGNIFICANT,
+        "control": control,
+        "against": against.to_dict("records"),
+        "tests": tests.to_dict("records"),
+        "matrix": _matrix(tests, study.metric),
+    }
+
+
+def _provenance(study: Study, found: Results) -> dict[str, Any]:
+    """What was run, where and with what, and what is missing."""
+    return {
+        "seeds": sorted(set(found.table["seed"])),
+        "steps": " or ".join(str(steps) for steps in sorted(set(found.table["steps"]))),
+        "facts": {"Versions": distinct(found.versions), "Machine": distinct(found.machines)},
+        "runs": found.table.to_dict("records"),
+        "configs": {arm: next(run.config for run in study.runs if run.arm == arm) for arm in study.arms},
+        "file": study.path.read_text() if study.path.is_file() else "",
+        "notices": _notices(found),
+    }
+
+
+def _notices(found: Results) -> list[str]:
+    """What a reader has to know before the numbers."""
+    notices = []
+    if found.unfinished:
+        states = Counter(run.state for run in found.unfinished)
+        how = ", ".join(f"{count} {state}" for state, count in states.items())
+        total = len(found.table) + len(found.unfinished)
+        notices.append(
+            f"Partial: {len(found.table)} of {total} runs are finished ({how}); the others are listed at the end."
+        )
+    if found.mixed:
+        notices.append(f"Not all runs were made with the same {', '.join(found.mixed)}: see the end.")
+    if found.table["steps"].nunique() > 1:
+        notices.append("Not all runs were trained for the same number of steps.")
+    if found.table["seed"].nunique() == 1:
+        notices.append("There is one seed alone, so that nothing can be said of chance: no intervals, and no tests.")
+    return notices
+
+
+def _groups(found: Results, groups: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """The columns that some run reports."""
+    kept = {title: {m: text for m, text in group.items() if m in found.table} for title, group in groups.items()}
+    return {title: group for title, group in kept.items() if group}
+
+
+def _cells(found: Results) -> dict[str, dict[str, Cell]]:
+    """Of each arm, all metrics."""
+    metrics = [*found.metrics, "seconds"]
+    return {
+        str(arm): {metric: cell(interval(runs[metric]), metric) for metric in metrics}
+        for arm, runs in found.table.groupby("arm", sort=False)
+    }
+
+
+def _matrix(tests: pd.DataFrame, metric: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Differences of every arm (row) from every other (column); `share` of the largest colours the cell."""
+    largest = tests["difference"].abs().max() if len(tests) else math.nan
+    cells, decimals = {}, DECIMALS.get(metric, 3)
+    for test in tests.to_dict("records"):
+        for sign, pair in ((1, ("arm", "reference")), (-1, ("reference", "arm"))):
+            difference = sign * test["difference"]
+            shown = difference * figures.factor(metric)
+            cells[test[pair[0]], test[pair[1]]] = {
+                "text": f"{'+' if shown > 0 else ''}{number(shown, decimals)}",
+                "share": round(abs(difference) / largest, 3) if largest > 0 and math.isfinite(difference) else 0,
+                "side": "more" if difference > 0 else "less",
+                "significant": test["holm"] < SIGNIFICANT,
+            }
+    return cells
+
+
+def _figures(
+    study: Study, found: Results, styles: Mapping[str, figures.Style]
+) -> tuple[dict[str, dict[str, go.Figure]], list[dict[str, Any]]]:
+    """By name and by what is chosen to be seen; and of each arm's cloud of codes, what to call it."""
+    shown = [metric for group in _groups(found, COLUMNS).values() for metric in group]
+    drawn = {
+        "means": {metric: figures.means(found, styles, metric) for metric in _first(study.metric, shown)},
+        "curves": {metric: figures.curves(found, styles, metric) for metric in _curves(study, found)},
+        **{f"spectrum-{kind}": {"": figures.spectrum(found, styles, kind)} for kind in KINDS},
+    }
+    points = {kind: {arm: figures.projected(found.codes[arm][kind]) for arm in found.arms} for kind in KINDS}
+    limits = {kind: 1.05 * max(float(np.abs(p).max()) for p in points[kind].values()) or 1.0 for kind in KINDS}
+    clouds = []
+    for i, arm in enumerate(found.arms):
+        codes = found.codes[arm]
+        drawn[f"cloud-{i}"] = {k: figures.cloud(points[k][arm], codes["label"], limits[k]) for k in KINDS}
+        std = {k: number(float(codes[k].std(0, dtype=float).mean())) for k in KINDS}
+        clouds.append({"arm": arm, "figure": f"cloud-{i}", "std": std, "seed": found.seeds_of(arm)[0]})
+    return drawn, clouds
+
+
+def _curves(study: Study, found: Results) -> list[str]:
+    """Metrics that have a history, those that matter most first and the terms of losses last."""
+    there = sorted(found.history["metric"].unique(), key=lambda metric: metric.startswith("loss/"))
+    return [metric for metric in _first(study.metric, (*FIRST_CURVES, *FURTHER_CURVES, *there)) if metric in there]
+
+
+def _first(metric: str, others: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([metric, *others]))
+
+
+def _json(drawn: Mapping[str, Mapping[str, go.Figure]]) -> str:
+    """For a script element, which `<` could end."""
+    plain = {name: {key: json.loads(figure.to_json()) for key, figure in some.items()} for name, some in drawn.items()}
+    return json.dumps(plain, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _asset(name: str) -> str:
+    return (files("ebm.study") / name).read_text(encoding="utf-8")

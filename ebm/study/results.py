@@ -40,14 +40,15 @@ class Results:
     `table` one row a run: arm, seed, id, seconds, steps, and every metric. `history` one row a number: arm, seed, step,
     metric, value. `spectra` one row a direction: arm, seed, kind, index from 1, and the singular value of the centred
     held-out codes over `sqrt(N)`, which is the standard deviation along it. `codes` arrays `code`, `representation` and
-    `label` of each arm's first seed. `facts` versions and machine, one row a run.
+    `label` of each arm's first seed. `versions` and `machines` one row a run.
     """
 
     table: pd.DataFrame
     history: pd.DataFrame
     spectra: pd.DataFrame
     codes: dict[str, dict[str, Array]]
-    facts: pd.DataFrame
+    versions: pd.DataFrame
+    machines: pd.DataFrame
     unfinished: tuple[Unfinished, ...]
 
     @property
@@ -60,11 +61,20 @@ class Results:
         """Names of the metrics, in the order in which runs report them."""
         return [name for name in map(str, self.table) if "/" in name]
 
+    def seeds_of(self, arm: str) -> list[int]:
+        """Seeds of an arm that are finished, in the order of the study."""
+        return list(self.table.loc[self.table["arm"] == arm, "seed"])
+
     @property
     def mixed(self) -> dict[str, list[str]]:
         """Versions and parts of the machine in which the runs differ, with what they were."""
-        values = {name: list(dict.fromkeys(self.facts[name])) for name in map(str, self.facts)}
-        return {name: found for name, found in values.items() if len(found) > 1}
+        found = distinct(self.versions) | distinct(self.machines)
+        return {name: values for name, values in found.items() if len(values) > 1}
+
+
+def distinct(table: pd.DataFrame) -> dict[str, list[str]]:
+    """What stands in each column, each value once."""
+    return {name: list(dict.fromkeys(table[name])) for name in map(str, table)}
 
 
 def collect(study: Study, results: Path) -> Results:
@@ -82,7 +92,8 @@ def collect(study: Study, results: Path) -> Results:
         history=pd.concat([_long(run, folder.history()) for run, folder in finished], ignore_index=True),
         spectra=pd.concat([_spectra(run, folder.codes()) for run, folder in finished], ignore_index=True),
         codes={run.arm: folder.codes() for run, folder in reversed(finished)},  # the first seed comes last, and stays
-        facts=pd.DataFrame([result["versions"] | result["machine"] for result in loaded]).fillna("not recorded"),
+        versions=pd.DataFrame([result["versions"] for result in loaded]).fillna("not recorded"),
+        machines=pd.DataFrame([result["machine"] for result in loaded]).fillna("not recorded"),
         unfinished=tuple(unfinished),
     )
 
