@@ -78,8 +78,9 @@ def _refuse_coupling(energy: Energy) -> Iterator[None]:
     """Refuse a module that mixes samples, or draws noise, when `cost` runs it: each sample is solved by itself."""
 
     def refuse(module: nn.Module, _: object) -> None:
+        mode = "in training mode" if module.training else "without running statistics"
         raise ValueError(
-            f"`cost` ran {type(module).__name__} while a latent was inferred: it makes the energy of a"
+            f"`cost` ran {type(module).__name__} {mode} while a latent was inferred: it makes the energy of a"
             " sample depend on the others or on noise, so no sample has a minimum of its own. Move it to `encode`, call"
             " `.eval()` on it, or use LayerNorm or GroupNorm"
         )

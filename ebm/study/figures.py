@@ -87,7 +87,7 @@ def means(results: Results, arms: Mapping[str, Style], metric: str) -> go.Figure
     ticks = {"tickvals": np.arange(len(results.arms)), "ticktext": [_wrapped(arm) for arm in results.arms]}
     figure.update_yaxes(range=[len(results.arms) - 0.45, -0.55], showgrid=False, zeroline=False, ticks="", **ticks)
     if _is_logarithmic(results.table[metric]):
-        figure.update_xaxes(type="log")
+        figure.update_xaxes(type="log", dtick="D2")
     return figure
 
 
@@ -218,7 +218,7 @@ def _layout(x: str, y: str, **more: Any) -> go.Layout:
         "showlegend": False,
         "title": {"text": y, "font": font, "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container"}
         | {"yanchor": "top", "pad": {"t": 6}},
-        "xaxis": axis | {"nticks": 8, "title": {"text": x, "font": font, "standoff": 10}, "ticks": "outside"},
+        "xaxis": axis | {"title": {"text": x, "font": font, "standoff": 10}, "ticks": "outside"},
         "yaxis": axis | {"nticks": 7},
     }
     return go.Layout(**settings | more)

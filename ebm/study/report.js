@@ -6,7 +6,7 @@ const hidden = new Set();
 const config = {
   displaylogo: false,
   responsive: true,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
+  modeBarButtons: [["toImage", "resetScale2d"]], // of plotly's own choice, one sends the data to plotly.com
   toImageButtonOptions: { format: "svg" },
 };
 
@@ -67,8 +67,8 @@ function sort(header) {
 function onPaper(printing) {
   root.classList.toggle("paper", printing);
   for (const plot of document.querySelectorAll(".plot")) {
-    const width = plot.closest(".panels") ? 160 : plot.closest(".pair") ? 330 : 680;
-    const height = plot.closest(".panels") ? 160 : Math.min(plot.offsetHeight, 330);
+    const width = plot.closest(".panels") ? 220 : plot.closest(".pair") ? 460 : 940; // of a landscape page
+    const height = plot.closest(".panels") ? 220 : Math.min(plot.offsetHeight, 360);
     draw(plot, printing ? { width, height } : {});
   }
 }

@@ -98,7 +98,7 @@ def cell(found: Interval, metric: str) -> Cell:
     mean, half = found.mean * figures.factor(metric), found.half * figures.factor(metric)
     decimals = DECIMALS.get(metric, 3)
     spread = f"± {number(half, decimals, mean)}" if math.isfinite(half) else ""
-    return Cell(number(mean, decimals), spread, repr(mean) if math.isfinite(mean) else "")
+    return Cell(number(mean, decimals), spread, str(mean) if math.isfinite(mean) else "")
 
 
 def answer(study: Study, found: Results, tests: pd.DataFrame) -> str:
@@ -277,7 +277,8 @@ def _figures(
     for i, arm in enumerate(found.arms):
         codes = found.codes[arm]
         drawn[f"cloud-{i}"] = {k: figures.cloud(points[k][arm], codes["label"], limits[k]) for k in KINDS}
-        std = {k: number(float(codes[k].std(0, dtype=float).mean())) for k in KINDS}
+        with np.errstate(invalid="ignore"):  # codes that are not finite have no spread
+            std = {k: number(float(codes[k].std(0, dtype=float).mean())) for k in KINDS}
         clouds.append({"arm": arm, "figure": f"cloud-{i}", "std": std, "seed": found.seeds_of(arm)[0]})
     return drawn, clouds
 

@@ -27,7 +27,7 @@ class Unfinished:
 
     arm: str
     seed: int
-    id: str
+    folder: str
     state: str
     reason: str
 
@@ -37,10 +37,10 @@ class Unfinished:
 class Results:
     """The finished runs of a study, and a word on the others.
 
-    `table` one row a run: arm, seed, id, seconds, steps, and every metric. `history` one row a number: arm, seed, step,
-    metric, value. `spectra` one row a direction: arm, seed, kind, index from 1, and the singular value of the centred
-    held-out codes over `sqrt(N)`, which is the standard deviation along it. `codes` arrays `code`, `representation` and
-    `label` of each arm's first seed. `versions` and `machines` one row a run.
+    `table` one row a run: arm, seed, folder, seconds, steps, and every metric. `history` one row a number: arm, seed,
+    step, metric, value. `spectra` one row a direction: arm, seed, kind, index from 1, and as value the singular value
+    of the centred held-out codes over `sqrt(N)`, which is the standard deviation along it. `codes` arrays `code`,
+    `representation` and `label` of each arm's first seed. `versions` and `machines` one row a run.
     """
 
     table: pd.DataFrame
@@ -88,7 +88,7 @@ def collect(study: Study, results: Path) -> Results:
         raise ValueError(_nothing(study, results, unfinished))
     loaded = [folder.result() for _, folder in finished]
     return Results(
-        table=pd.DataFrame([_row(run, result) for (run, _), result in zip(finished, loaded, strict=True)]),
+        table=pd.DataFrame([_row(*pair, result) for pair, result in zip(finished, loaded, strict=True)]),
         history=pd.concat([_long(run, folder.history()) for run, folder in finished], ignore_index=True),
         spectra=pd.concat([_spectra(run, folder.codes()) for run, folder in finished], ignore_index=True),
         codes={run.arm: folder.codes() for run, folder in reversed(finished)},  # the first seed comes last, and stays
@@ -101,7 +101,7 @@ def collect(study: Study, results: Path) -> Results:
 def _check_distinct(runs: Sequence[Run]) -> None:
     found: dict[tuple[str, int], str] = {}
     for run in runs:
-        if found.setdefault((run.arm, run.seed), run.id) != run.id:
+        if found.setdefault((run.arm, run.seed), run.config) != run.config:
             raise ValueError(
                 f"two different runs of the study are both called {run.arm!r}, seed {run.seed}, so that seeds could not"
                 " be paired: give every arm a file with a `name` of its own"
@@ -123,13 +123,13 @@ def _nothing(study: Study, results: Path, unfinished: Sequence[Unfinished]) -> s
 
 def _unfinished(run: Run, folder: RunFolder, state: str) -> Unfinished:
     reason = folder.failure.read_text().strip() if state == "failed" else ""
-    return Unfinished(run.arm, run.seed, run.id, state, reason)
+    return Unfinished(run.arm, run.seed, folder.path.name, state, reason)
 
 
-def _row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+def _row(run: Run, folder: RunFolder, result: dict[str, Any]) -> dict[str, Any]:
     metrics = {name: np.nan if value is None else float(value) for name, value in result["metrics"].items()}
     facts = {"seconds": result["seconds"], "steps": result["steps"]}
-    return {"arm": run.arm, "seed": run.seed, "id": run.id, **facts, **metrics}
+    return {"arm": run.arm, "seed": run.seed, "folder": folder.path.name, **facts, **metrics}
 
 
 def _long(run: Run, history: pd.DataFrame) -> pd.DataFrame:

@@ -137,3 +137,19 @@ def test_it_finds_its_way_back_from_where_the_energy_is_not_defined():
     assert answer.converged.all()
     # A curvature of 16 at 1/4.
     torch.testing.assert_close(answer.z, torch.full_like(answer.z, 0.25), atol=1e-5, rtol=0)
+
+
+def test_it_does_not_take_the_rounding_of_an_energy_for_a_rise():
+    # An energy of 5 in single precision is good to 5e-7: near a minimum a step that helps may seem to rise by that.
+    targets = torch.tensor([2.0, 3.0, 5.0])
+    start = normal(64, 3, dtype=torch.float32)
+    answer = minimize(lambda z: (z.pow(4) / 4 - targets * z).sum(-1), start, LBFGS(tolerance=1e-5))
+    assert answer.converged.all()
+
+
+def test_it_steps_short_of_a_point_where_the_energy_has_no_gradient():
+    # The first step of length 1 from 1 leads to 0 exactly, where this root has no derivative but the energy is lower.
+    answer = minimize(lambda z: ((z + 1).square() / 2 + 0 * z.square().sqrt()).sum(-1), torch.ones(1, 1), LBFGS())
+    assert answer.converged.all()
+    # A curvature of 1 and a gradient of 1e-4.
+    torch.testing.assert_close(answer.z, -torch.ones(1, 1), atol=1e-4, rtol=0)
