@@ -33,7 +33,7 @@ class FreeEnergy(nn.Module):
         self.adjoint = adjoint or Detached()
 
     def forward(self, hx: Variable, hy: Variable) -> Tensor:
-        """Free energies `(*batch,)` of codes, whose leading axes broadcast; None for one that the energy does not use."""
+        """Free energies `(*batch,)` of codes, whose leading axes broadcast; None for one that is not used."""
         return self._infer(hx, hy).energy
 
     def infer(self, x: Variable, y: Variable) -> Minimum:

@@ -82,7 +82,7 @@ class Learner(pl.LightningModule):
             self._check_finite(terms, hx, hy)
         if self._logs_now():
             self.log_dict({f"loss/{name}": value.detach() for name, value in terms.items()})
-            self.log_dict({"loss/total": total.detach(), "train/std": hx.detach().float().std(0).mean()})
+            self.log_dict({"loss/total": total.detach(), "train/std": hy.detach().float().std(0, correction=0).mean()})
             self._log_step()
         return total
 
@@ -145,6 +145,8 @@ def _check_terms(losses: Mapping[str, Term], regularizers: Mapping[str, Term]) -
         raise ValueError("there is nothing to minimise: give at least one term under `losses` or `regularizers`")
     if both := sorted(losses.keys() & regularizers.keys()):
         raise ValueError(f"a loss and a regularizer are both named {', '.join(both)}: the log needs a name for each")
+    if "total" in (*losses, *regularizers):
+        raise ValueError("a term is named 'total', which is what the log calls their sum: give it another name")
 
 
 def _rate(step: int, steps: float, warmup: float, final: float) -> float:

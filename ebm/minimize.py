@@ -119,6 +119,8 @@ def _batch_shape(fn: EnergyFunction, start: Tensor) -> torch.Size:
         raise ValueError(f"the start holds {int((~start.isfinite()).sum())} values that are NaN or infinite")
     with torch.no_grad():
         shape = fn(start).shape
+    if shape and start.shape[len(shape) :].numel() == 0:
+        raise ValueError(f"there is nothing to minimise over: z of shape {tuple(start.shape)} has no features")
     if not shape or shape != start.shape[: len(shape)]:
         raise ValueError(
             f"an energy returns one number per sample: for z of shape {tuple(start.shape)} its shape is a leading part"

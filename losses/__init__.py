@@ -4,7 +4,7 @@ In reading order; `F` is the free energy, `hx, hy` are codes whose rows match.
 """
 
 if __name__ != "ebm.losses":
-    raise ImportError(f"the folder losses is imported as ebm.losses: write `from ebm.losses import ...`")
+    raise ImportError("the folder losses is imported as ebm.losses: write `from ebm.losses import ...`")
 
 from ebm.losses.push_down import PushDown as PushDown
 from ebm.losses.info_nce import InfoNCE as InfoNCE

@@ -4,7 +4,7 @@ Each takes the codes of any number of branches, `(batch, D)` each, to one number
 """
 
 if __name__ != "ebm.regularizers":
-    raise ImportError(f"import it as ebm.regularizers: write `from ebm.regularizers import ...`")
+    raise ImportError("import it as ebm.regularizers: write `from ebm.regularizers import ...`")
 
 from ebm.regularizers.variance import Variance as Variance
 from ebm.regularizers.covariance import Covariance as Covariance

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from ebm.regularizers.moments import checked, off_diagonal_square, second_moment
+from ebm.regularizers.moments import branches, off_diagonal_square, second_moment
 
 
 @final
@@ -20,7 +20,7 @@ class Covariance(nn.Module):
 
     def forward(self, *codes: Tensor) -> Tensor:
         """Codes `(batch, D)` of each branch to a scalar. Raises ValueError on a batch of one."""
-        return torch.stack([_redundancy(checked(self, h)) for h in codes]).sum()
+        return torch.stack([_redundancy(h) for h in branches(self, codes)]).sum()
 
 
 def _redundancy(codes: Tensor) -> Tensor:

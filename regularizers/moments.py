@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+
+def branches(regularizer: nn.Module, codes: Sequence[Tensor]) -> list[Tensor]:
+    """The codes of each branch, `checked`; raises ValueError if there are none."""
+    if not codes:
+        raise ValueError(f"{type(regularizer).__name__} needs the codes of at least one branch, got none")
+    return [checked(regularizer, h) for h in codes]
 
 
 def checked(regularizer: nn.Module, codes: Tensor) -> Tensor:
@@ -16,8 +25,8 @@ def checked(regularizer: nn.Module, codes: Tensor) -> Tensor:
         raise ValueError(f"{name} reads codes of shape (batch, features), got {tuple(codes.shape)}: flatten them first")
     if len(codes) < 2:
         raise ValueError(
-            f"{name} needs at least 2 samples to see how codes vary, got a batch of {len(codes)}: raise `batch_size`, or"
-            " drop the last batch of an epoch if it is that small"
+            f"{name} needs at least 2 samples to see how codes vary, got a batch of {len(codes)}: raise `batch_size`,"
+            " or drop the last batch of an epoch if it is that small"
         )
     return codes.float() if codes.dtype in (torch.float16, torch.bfloat16) else codes
 

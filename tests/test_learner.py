@@ -122,7 +122,7 @@ def test_the_norm_of_the_gradient_and_the_spread_of_codes_are_logged(tmp_path):
     norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients))
     _, logger, _ = trained(learner, tmp_path, max_steps=1)
     assert logger.column("train/gradient_norm") == pytest.approx([norm], rel=1e-5)
-    assert logger.column("train/std") == pytest.approx([hx.std(0).mean().item()], rel=1e-5)
+    assert logger.column("train/std") == pytest.approx([hy.std(0, correction=0).mean().item()], rel=1e-5)
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
@@ -373,7 +373,9 @@ def test_compiling_changes_no_name_of_a_weight(monkeypatch):
 
 
 def test_an_energy_with_a_latent_trains(tmp_path):
-    learner = Learner(LatentDecoder.small(), {"push": Term(1, PushDown())}, optimizer=partial(torch.optim.Adam, lr=0.01))
+    learner = Learner(
+        LatentDecoder.small(), {"push": Term(1, PushDown())}, optimizer=partial(torch.optim.Adam, lr=0.01)
+    )
     _, logger, _ = trained(learner, tmp_path, max_epochs=10)
     first, last = (sum(logger.column("loss/total")[part]) for part in (slice(4), slice(-4, None)))
     assert last < 0.9 * first

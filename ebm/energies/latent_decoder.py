@@ -28,10 +28,13 @@ class LatentDecoder(Energy):
         """One for variables of 8 features, for tests."""
         return cls(MLP([3, 16, 8], activation=nn.Tanh), latent_features=3, strength=0.1)
 
-    def latent(self, hx: Tensor, hy: Tensor) -> Tensor:
-        return hy.new_zeros(*hy.shape[:-1], self.latent_features)
+    def latent(self, hx: Tensor | None, hy: Tensor) -> Tensor:
+        row = (
+            hy[..., 0] if hx is None else hx[..., 0] + hy[..., 0]
+        )  # for the shape that their leading axes broadcast to
+        return hy.new_zeros(*row.shape, self.latent_features)
 
-    def cost(self, hx: Tensor, hy: Tensor, z: Tensor | None = None) -> Tensor:
+    def cost(self, hx: Tensor | None, hy: Tensor, z: Tensor | None = None) -> Tensor:
         if z is None:
             raise ValueError("the energy of a LatentDecoder needs z: call FreeEnergy, which infers it, or pass one")
         reconstruction = (hy - self.decoder(z)).square().sum(-1)

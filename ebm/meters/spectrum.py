@@ -44,18 +44,21 @@ def normalized_std(codes: Tensor) -> float:
 
 
 def spread(F: Scores, hx: Tensor, hy: Tensor) -> dict[str, float]:
-    """Standard deviation of the codes of x: mean and lowest over dimensions, and the mean of unit codes."""
-    deviations = hx.double().std(0, correction=0)
+    """Standard deviation of the codes of y: mean and lowest over dimensions, and the mean of unit codes.
+
+    Of y, since in a predictive energy the code of x is a prediction, whose rank and spread are the predictor's too.
+    """
+    deviations = hy.double().std(0, correction=0)
     return {
         "std": float(deviations.mean()),
         "std_lowest": float(deviations.min()),
-        "normalized_std": normalized_std(hx),
+        "normalized_std": normalized_std(hy),
     }
 
 
 def rank(F: Scores, hx: Tensor, hy: Tensor) -> dict[str, float]:
-    """Effective rank of the centred codes of x, and their RankMe."""
-    return {"effective_rank": effective_rank(hx), "rankme": rankme(hx)}
+    """Effective rank of the centred codes of y, and their RankMe."""
+    return {"effective_rank": effective_rank(hy), "rankme": rankme(hy)}
 
 
 def _exponential_entropy(values: Tensor) -> float:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from pydoc import locate
 from types import ModuleType
@@ -59,7 +60,7 @@ class Run:
     seed: int
     config: str  # YAML
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A hash of all that decides the numbers of a run; runs with the same one are the same run."""
         contents = {key: value for key, value in yaml.safe_load(self.config).items() if key != "name"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +54,8 @@ def load_study(path: Path | str, extra: Sequence[str] = (), seeds: Sequence[int]
     for values in itertools.product(*parameters.values()):
         options = [f"--{name}={value}" for name, value in zip(parameters, values, strict=True)]
         first, _ = resolve([_located(option, path) for option in [*base, *options]] + list(extra))
-        runs += [first.with_seed(seed) for seed in seeds]
+        arm = ", ".join([first.arm, *_varied(parameters, values)])
+        runs += [replace(first, arm=arm).with_seed(seed) for seed in seeds]
     metric = sweep.get("metric") or {}
     return Study(
         path=path,
@@ -64,6 +65,12 @@ def load_study(path: Path | str, extra: Sequence[str] = (), seeds: Sequence[int]
         goal=metric.get("goal", "maximize"),
         runs=tuple(runs),
     )
+
+
+def _varied(parameters: Mapping[str, list[Any]], values: Sequence[Any]) -> list[str]:
+    """What tells apart two runs that are of one arm file and seed."""
+    named = zip(parameters, values, strict=True)
+    return [f"{name}={value}" for name, value in named if name != "config" and len(parameters[name]) > 1]
 
 
 def _read(path: Path) -> dict[str, Any]:

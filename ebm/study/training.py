@@ -89,7 +89,7 @@ def _held_out(parts: Parts) -> dict[str, np.ndarray[Any, Any]]:
     learner = parts.learner.eval()
     features, labels = representations(parts.data, learner, "test")
     images = torch.cat([batch[0] for batch in parts.data.labelled("test")]).to(learner.device)
-    codes = learner.F.energy.encode(images, images)[0].float().cpu()
+    codes = learner.F.energy.encode(images, images)[1].float().cpu()
     return {"representation": features.numpy(), "code": codes.numpy(), "label": labels.numpy()}
 
 
