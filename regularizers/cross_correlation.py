@@ -14,7 +14,8 @@ class CrossCorrelation(nn.Module):
     """`sum_i (1 - C_ii)^2 + redundancy sum_{i != j} C_ij^2`, `C` the cross-correlation of two branches.
 
     Barlow Twins: Zbontar et al. 2021, eq. 1. Codes are standardised over the batch with the biased variance plus 1e-5,
-    and `C` is a mean over the batch, as the official code's batch normalisation does. The weight 5e-3 is the paper's; the code's default is 0.0051.
+    and `C` is a mean over the batch, as the official code's batch normalisation does.
+    The weight 5e-3 is the paper's; the code's default is 0.0051.
     """
 
     def __init__(self, redundancy: float = 5e-3, epsilon: float = 1e-5) -> None:

@@ -113,7 +113,7 @@ def test_what_is_minimised_is_the_total(tmp_path):
         torch.testing.assert_close(weight, start - 0.1 * gradient)
 
 
-def test_the_norm_of_the_gradient_and_the_spread_of_codes_are_logged(tmp_path):
+def test_the_norm_of_the_gradient_and_the_spread_of_the_codes_of_y_are_logged(tmp_path):
     learner = vicreg()
     before = copy.deepcopy(learner)
     hx, hy = before.F.energy.encode(*next(iter(pairs())))

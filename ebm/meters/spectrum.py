@@ -14,9 +14,11 @@ from ebm.meters.landscape import Scores
 
 
 def singular_values(codes: Tensor) -> Tensor:
-    """Of the centred codes `(N, D)`, largest first, `(min(N, D),)`, in float64."""
+    """Of the centred codes `(N, D)`, largest first, `(min(N, D),)`, in float64; 0 for what centring may have left."""
     codes = codes.double()
-    return torch.linalg.svdvals(codes - codes.mean(0))
+    values = torch.linalg.svdvals(codes - codes.mean(0))
+    rounding = torch.finfo(codes.dtype).eps * max(codes.shape) * codes.abs().max()
+    return torch.where(values > rounding, values, 0)
 
 
 def effective_rank(codes: Tensor) -> float:

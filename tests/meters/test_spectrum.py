@@ -114,14 +114,14 @@ def test_normalized_std_of_two_directions_is_read_off():
     assert normalized_std(torch.tensor([[5.0, 0.0], [0.0, 0.1]])) == pytest.approx(math.sqrt(2) / 2, **ROUNDING)
 
 
-def test_the_spread_is_of_x_by_dimension_without_bessels_correction():
-    hx = torch.tensor([[1.0, 10.0, 0.0], [3.0, 18.0, 0.0]])
-    measured = spread(None, hx, normal(2, 3))
+def test_the_spread_is_that_of_y_by_dimension_without_bessels_correction():
+    hy = torch.tensor([[1.0, 10.0, 0.0], [3.0, 18.0, 0.0]])
+    measured = spread(None, normal(2, 3), hy)
     assert measured["std"] == pytest.approx((1 + 4 + 0) / 3, **ROUNDING)
     assert measured["std_lowest"] == 0
-    assert measured["normalized_std"] == normalized_std(hx)
+    assert measured["normalized_std"] == normalized_std(hy)
 
 
-def test_the_rank_is_that_of_x():
-    hx, hy = codes_of([1.0] * 5) + 2, codes_of([1.0] * 2)
-    assert rank(None, hx, hy) == {"effective_rank": effective_rank(hx), "rankme": rankme(hx)}
+def test_the_rank_is_that_of_y():
+    hx, hy = codes_of([1.0] * 2), codes_of([1.0] * 5) + 2
+    assert rank(None, hx, hy) == {"effective_rank": effective_rank(hy), "rankme": rankme(hy)}

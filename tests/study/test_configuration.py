@@ -39,14 +39,44 @@ def leaves(contents, path=()):
         yield path
 
 
+UNSET = {
+    "trainer.benchmark": "true",
+    "trainer.callbacks": "[pytorch_lightning.callbacks.DeviceStatsMonitor]",
+    "trainer.deterministic": "true",
+    "trainer.gradient_clip_algorithm": "norm",
+    "trainer.gradient_clip_val": "0.5",
+    "trainer.limit_predict_batches": "2",
+    "trainer.limit_test_batches": "2",
+    "trainer.limit_train_batches": "2",
+    "trainer.limit_val_batches": "2",
+    "trainer.max_time": "01:00:00:00",
+    "trainer.min_epochs": "2",
+    "trainer.min_steps": "2",
+    "trainer.precision": "bf16-mixed",
+    "trainer.profiler": "simple",
+    "trainer.val_check_interval": "2",
+    "name": "chosen",
+    "data.augmentations_y": "[runs.Noise]",
+    "model.solver": "ebm.Adam",
+    "model.adjoint": "ebm.Unrolled",
+}
+
+
+def resolved(run):
+    return {".".join(path) for path in leaves(yaml.safe_load(run.config))}
+
+
 def test_every_option_is_part_of_what_is_resolved(tmp_path):
-    contents = yaml.safe_load(small_run(tmp_path).config)
-    options = {action.dest for action in parser()._actions} - {"help", "config", "results", "print_config"}
-    for option in options:
-        place = contents
-        for name in option.removesuffix(".help").split("."):
-            assert name in place, option
-            place = place[name]
+    """Those that have no value of their own are part of it once they are given one."""
+    found = resolved(small_run(tmp_path))
+    options = {action.dest for action in parser()._actions if not action.dest.endswith("help")}
+    for option in options - {"config", "results", "print_config", *UNSET}:
+        assert any(name == option or name.startswith(f"{option}.") for name in found), option
+
+
+@pytest.mark.parametrize("option", UNSET)
+def test_an_option_that_is_given_a_value_makes_another_run(tmp_path, option):
+    assert (small_run(tmp_path, f"--{option}={UNSET[option]}").id == small_run(tmp_path).id) is (option == "name")
 
 
 def test_the_id_depends_on_each_thing_that_is_resolved_but_the_name(tmp_path):
@@ -78,6 +108,12 @@ def test_the_id_does_not_depend_on_whether_an_option_stands_in_a_file_or_on_the_
 
 def test_the_id_does_not_depend_on_whether_a_default_is_written_out(tmp_path):
     assert small_run(tmp_path, "--model.final_rate=0.0", "--checkpoint_every=100").id == small_run(tmp_path).id
+
+
+def test_an_argument_may_be_of_an_enumeration(tmp_path):
+    run = small_run(tmp_path, "--trainer.callbacks=[pytorch_lightning.callbacks.Timer]")
+    (timer,) = build(run).trainer["callbacks"]
+    assert timer._interval == "step"
 
 
 def test_a_run_of_another_seed_is_that_of_the_option(tmp_path):
