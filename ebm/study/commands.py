@@ -6,6 +6,7 @@ import argparse
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -53,8 +54,10 @@ def study(options: argparse.Namespace, overrides: Sequence[str]) -> int:
 
 def run(options: argparse.Namespace, study: Study) -> int:
     """Train all runs of a study that are not finished."""
+    start = time.monotonic()
     outcome = run_study(study, options.results, options.workers, Console())
-    Console().print(f"{outcome.finished} of {len(study.runs)} runs are finished", markup=False)
+    taken = f"{time.monotonic() - start:.0f} s"
+    Console().print(f"{outcome.finished} of {len(study.runs)} runs are finished, after {taken}", markup=False)
     for label, reason in outcome.failures.items():
         Console(stderr=True).print(f"failed: {label}: {reason}", style="red", markup=False, soft_wrap=True)
     if outcome.stopped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,7 +45,7 @@ def tracker(run: str, name: str, group: str, folder: Path, config: Mapping[str, 
 
 def finish() -> None:
     """Close the run that this process has open, if any."""
-    if find_spec("wandb") is not None:
+    if "wandb" in sys.modules:
         import wandb
 
         wandb.finish()

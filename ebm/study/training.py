@@ -42,6 +42,8 @@ def train(run: Run, folder: RunFolder, group: str, report: Report, stop: Callabl
         except Exception as error:
             write_text(folder.failure, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
             raise
+        finally:
+            tracking.finish()
 
 
 def _fit(run: Run, folder: RunFolder, group: str, report: Report, stop: Callable[[], bool]) -> None:
@@ -56,7 +58,6 @@ def _fit(run: Run, folder: RunFolder, group: str, report: Report, stop: Callable
         raise KeyboardInterrupt
     trainer.save_checkpoint(folder.checkpoint)
     metrics = trainer.validate(parts.learner, datamodule=parts.data, verbose=False)[0]
-    tracking.finish()
     facts = {"versions": versions(), "machine": machine()}
     result = {"arm": run.arm, "seed": run.seed, "metrics": metrics, "seconds": clock.seconds, **facts}
     folder.write_result(result | {"steps": trainer.global_step}, _held_out(parts))
