@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, final
 
 import pytorch_lightning as pl
@@ -93,15 +92,19 @@ class Learner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._log_step()
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> Optimizer:
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        steps = self.trainer.estimated_stepping_batches
-        rate = partial(_rate, steps=steps, warmup=self.warmup, final=self.final_rate)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        # Not a scheduler: to ask for the number of steps where those are made would start the loaders before a run
+        # that resumes knows where it stands.
+        share = _rate(self.global_step, self.trainer.estimated_stepping_batches, self.warmup, self.final_rate)
+        for group in optimizer.param_groups:
+            group["lr"] = share * group["initial_lr"]
+        super().optimizer_step(epoch, batch_idx, optimizer, *args, **kwargs)
         self.F.energy.after_step(min(1.0, self.global_step / self.trainer.estimated_stepping_batches))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

@@ -110,11 +110,16 @@ class TwoViews(pl.LightningDataModule):
             return self.views(batch[0])
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.sampler is None else {"done": self.sampler.done}
+        if self.trainer is None or self.sampler is None:
+            return {}
+        batches = int(self.trainer.num_training_batches)
+        epoch, done = divmod(self.sampler.epoch * batches + self.sampler.done, batches)
+        return {"epoch": epoch, "done": done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self.sampler is not None:
-            self.sampler.skip = state_dict.get("done", 0) % len(self.sampler)
+            # The epoch too: workers begin to read before the trainer says which one it is.
+            self.sampler.epoch, self.sampler.skip = state_dict.get("epoch", 0), state_dict.get("done", 0)
 
     @torch.no_grad()
     def views(self, images: Tensor) -> tuple[Tensor, Tensor]:
