@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -14,9 +16,13 @@ import yaml
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
+import ebm
+from ebm.callbacks import Stopped
 from ebm.data import Source
 from ebm.data.source import Batch, Split
 from ebm.study.configuration import Run, resolve
+from ebm.study.store import RunFolder
+from ebm.study.training import train
 
 ROOT = Path(__file__).parent.parent
 STUDIES = ROOT / "benchmarks" / "studies"
@@ -46,22 +52,11 @@ BYOL = {
     "trainer": {"accelerator": "cpu", "max_epochs": 4, "log_every_n_steps": 1, "check_val_every_n_epoch": 2},
 }
 
-# The same encoder with an energy that has nothing to keep it from collapse.
-CONTROL = {
-    "model": {
-        "energy": {
-            "class_path": "ebm.energies.JointEmbedding",
-            "init_args": {"encoder": {"class_path": "ebm.networks.MLP", "init_args": {"widths": [16, 8, 4]}}},
-        },
-        "symmetric": False,
-    }
-}
-
 
 @final
 @dataclass(frozen=True)
 class Stripes(Source):
-    """Images of 4 x 4 in two classes, which way the stripes run: 40 to train on, in batches of 8 five steps an epoch."""
+    """Images of 4 x 4 in two classes, which way the stripes run: in batches of 8, five steps an epoch."""
 
     train: int = 40
     test: int = 12
@@ -75,15 +70,20 @@ class Stripes(Source):
 
 
 class Noise(nn.Module):
-    """Adds noise of the global generator, and takes its time."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__()
-        self.seconds = seconds
+    """Adds noise of the global generator. It takes its time where the environment says so, to be interrupted in."""
 
     def forward(self, images: Tensor) -> Tensor:
-        time.sleep(self.seconds)
+        time.sleep(float(os.environ.get("PAUSE", "0")))
         return images + 0.1 * torch.randn_like(images)
+
+
+class Deadly(nn.Module):
+    """Ends its process, as the system does for want of memory."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > 2:  # not while the configuration is checked
+            os.kill(os.getpid(), signal.SIGKILL)
+        return images
 
 
 def write(path: Path, contents: Mapping[str, Any]) -> Path:
@@ -103,14 +103,36 @@ def small_run(folder: Path, *options: str, base: Mapping[str, Any] = BYOL) -> Ru
     return resolve(arguments(folder, *options, base=base))[0]
 
 
+def lives(run: Run, folder: RunFolder, stops: Sequence[int] = (), between: Callable[[], object] = int) -> RunFolder:
+    """Train a run to its end, stopped after each of so many batches, which are counted over all of its lives."""
+    batches = 0
+
+    def report(step: int, steps: int) -> None:
+        nonlocal batches
+        batches += 1
+
+    for stop in stops:
+        with contextlib.suppress(Stopped):  # after the last step there is nothing left to stop
+            train(run, folder, "test", report, lambda stop=stop: batches == stop)
+        between()
+    train(run, folder, "test", report, lambda: False)
+    assert folder.state() == "finished"
+    return folder
+
+
+def weights(folder: RunFolder) -> dict[str, Tensor]:
+    """The weights that a run ended with."""
+    return torch.load(folder.checkpoint, weights_only=True)["state_dict"]
+
+
 def environment(**more: str) -> dict[str, str]:
-    """For a process of its own: one thread, no tracking, no network, and the classes of this file."""
+    """For a process of its own: one thread, no tracking, no network, this `ebm` and the classes of this file."""
     given = {
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "WANDB_MODE": "disabled",
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(ebm.__file__).parent.parent)]),
     }
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "PYTHON"))}
     return kept | given | more

@@ -40,12 +40,12 @@ class Recorded(DummyLogger):
 
 
 class Watched(pl.Callback):
-    """The rate before each step, and the weights after each."""
+    """The rate of each update, and the weights after each batch."""
 
     def __init__(self):
         self.rates, self.weights = [], []
 
-    def on_train_batch_start(self, trainer, *args):
+    def on_before_optimizer_step(self, trainer, *args):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer, pl_module, *args):
@@ -171,7 +171,7 @@ def test_the_rate_rises_linearly_over_the_warm_up_and_then_falls_along_a_cosine(
 
 def test_the_rate_of_the_schedule_counts_updates_and_not_batches(tmp_path):
     _, _, watched = trained(vicreg(), tmp_path, max_epochs=2, accumulate_grad_batches=2)
-    expected = [0.1 * (1 + math.cos(math.pi * (batch // 2) / 4)) / 2 for batch in range(8)]
+    expected = [0.1 * (1 + math.cos(math.pi * update / 4)) / 2 for update in range(4)]
     assert watched.rates == pytest.approx(expected)
 
 
@@ -318,7 +318,7 @@ def test_a_batch_of_one_is_refused_where_batches_are_normalised_and_trained_wher
     def learner(norm):
         return Learner(JointEmbedding(MLP([8, 4, 4], norm=norm)), {"push": Term(1, PushDown())})
 
-    with pytest.raises(ValueError, match="batch normalisation needs at least 2 samples.*a batch of 1"):
+    with pytest.raises(ValueError, match=r"batch normalisation needs at least 2 samples.*a batch of 1"):
         trained(learner(norm=True), tmp_path, pairs(batch_size=1))
     trained(learner(norm=False), tmp_path, pairs(batch_size=1))
 

@@ -14,6 +14,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 from ebm.data.source import Batch, Source, Split
 
+MODES = {1: "L", 3: "RGB"}
+
 
 @final
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Images(Source):
     held_out: float = 0.2
     in_memory: bool = True
 
+    def __post_init__(self) -> None:
+        if self.channels not in MODES:
+            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+
     def load(self, split: Split) -> Dataset[Batch]:
         rows = self._rows(split)
         image = self.image or _column(rows, datasets.Image, "images", self.path)
@@ -46,6 +52,7 @@ class Images(Source):
         if not self.in_memory:
             return pictures
         parts = [pictures.bytes(range(i, min(i + 1024, len(rows)))) for i in range(0, len(rows), 1024)]
+        _check_sizes([(images.shape[3], images.shape[2]) for images, _ in parts])
         return _Decoded(torch.cat([images for images, _ in parts]), torch.cat([labels for _, labels in parts]))
 
     def _rows(self, split: Split) -> Any:
@@ -56,6 +63,8 @@ class Images(Source):
                 f"the dataset {self.path!r} could not be loaded: {error}. Give a folder of parquet files or pictures,"
                 " or a name on the hub if this machine can reach it"
             ) from error
+        if "train" not in found:
+            raise ValueError(f"the dataset {self.path!r} has no train split, only {', '.join(found)}")
         if self.test_split in found:
             return found["train" if split == "train" else self.test_split]
         return found["train"].train_test_split(self.held_out, seed=0)[split]
@@ -66,7 +75,7 @@ class _Pictures(Dataset[Batch]):
 
     def __init__(self, rows: Any, image: str, label: str, size: int | None, channels: int) -> None:
         self.rows, self.image, self.label = rows, image, label
-        self.size, self.mode = size, {1: "L", 3: "RGB"}[channels]
+        self.size, self.mode = size, MODES[channels]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,11 +90,7 @@ class _Pictures(Dataset[Batch]):
         pictures = [picture.convert(self.mode) for picture in table[self.image]]
         if self.size is not None:
             pictures = [picture.resize((self.size, self.size)) for picture in pictures]
-        sizes = {picture.size for picture in pictures}
-        if len(sizes) > 1:
-            raise ValueError(
-                f"the pictures have different sizes, such as {sorted(sizes)[:3]}: set `size` to resize them"
-            )
+        _check_sizes([picture.size for picture in pictures])
         arrays = np.stack([np.asarray(picture) for picture in pictures])
         images = torch.from_numpy(arrays).reshape(len(pictures), *arrays.shape[1:3], -1).movedim(-1, 1)
         return images.contiguous(), torch.tensor(table[self.label])
@@ -97,6 +102,13 @@ class _Decoded(TensorDataset):
     def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, ...]:
         images, labels = (tensor[rows] for tensor in self.tensors)
         return images.float() / 255, labels
+
+
+def _check_sizes(sizes: Sequence[tuple[int, int]]) -> None:
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"the pictures have different sizes, such as {sorted(set(sizes))[:3]}: set `size` to resize them"
+        )
 
 
 def _column(rows: Any, kind: type, what: str, path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any, cast, final
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,8 @@ class Shuffled(Sampler[list[int]]):
         return self.rows // self.batch_size  # a smaller last batch would change what batch statistics mean
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.epoch)
+        mixed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(mixed)  # which reads 32 bits of its seed, and no more
         order = torch.randperm(self.rows, generator=generator)[: len(self) * self.batch_size]
         skip, self.skip = self.skip, 0
         yield from order.view(len(self), self.batch_size)[skip:].tolist()
@@ -133,7 +135,9 @@ class TwoViews(pl.LightningDataModule):
         return x, y
 
     def _check(self) -> None:
-        images, _ = self.parts["train"][[0, 1]]
+        if _count(self.parts["train"]) == 0:
+            raise ValueError(f"{self.source} has no image to train on")
+        images, _ = self.parts["train"][[0, 1][: _count(self.parts["train"])]]
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(
                 f"{self.source} must give images (batch, channels, height, width) of floating point in [0, 1], got"

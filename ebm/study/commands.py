@@ -40,6 +40,10 @@ def fit(arguments: Sequence[str]) -> int:
         return 130
     except Timeout:
         raise ConfigError(f"another process is training this run in {folder.path}") from None
+    except Exception as error:  # whatever a user's own class may raise; the folder has all of it
+        reason = f"failed: {type(error).__name__}: {error} (traceback in {folder.failure})"
+        Console(stderr=True).print(reason, style="red", markup=False, soft_wrap=True)
+        return 1
     for name, value in sorted(folder.result()["metrics"].items()):
         console.print(f"{name:32} {value:.4g}", markup=False)
     console.print(f"kept in {folder.path}", markup=False)

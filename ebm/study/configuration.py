@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from pydoc import locate
@@ -121,12 +122,22 @@ def resolve(arguments: Sequence[str]) -> tuple[Run, Path]:
             namespace = p.parse_args(list(arguments))
             files = [Path(str(path)) for path in namespace.pop("config") or []]
             results = Path(namespace.pop("results"))
-            contents = yaml.safe_load(p.dump(namespace, skip_validation=True))
+            contents = yaml.safe_load(p.dump(_named(namespace), skip_validation=True))
             p.instantiate(namespace)
     except (ArgumentError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(_explain(p, error, arguments)) from error
     name = namespace.name or (files[-1].stem if files else "run")
     return Run(name, namespace.seed, yaml.safe_dump(contents, sort_keys=False)), results
+
+
+def _named(value: Any) -> Any:
+    """The same with members of enumerations by name, as which the parser reads but does not write them."""
+    if isinstance(value, Namespace | dict):
+        items = vars(value) if isinstance(value, Namespace) else value
+        return {key: _named(item) for key, item in items.items()}
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return value.name if isinstance(value, Enum) else value
 
 
 def build(run: Run) -> Parts:
@@ -144,11 +155,19 @@ def _explain(p: ArgumentParser, error: Exception, arguments: Sequence[str]) -> s
     message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     unknown = re.findall(r"(?:attribute|[Oo]ption|arguments: --|Key) ?'?([\w.]+)'?", message)
     known = _names(p, message)
+    unknown += [name.partition(".")[0] for name in unknown]
     near = [match for name in unknown for match in get_close_matches(name, known, 1, 0.75) if match not in unknown]
     hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
     return (
         f"{message.rstrip('.')}.{hint} The arguments were: {' '.join(arguments)}. `ebm fit --help` lists all options."
     )
+
+
+def _parameters(cls: type) -> list[str]:
+    try:
+        return list(inspect.signature(cls).parameters)
+    except ValueError:  # types written in C have none
+        return []
 
 
 def _names(p: ArgumentParser, message: str) -> list[str]:
@@ -159,6 +178,6 @@ def _names(p: ArgumentParser, message: str) -> list[str]:
         found = locate(path)
         if isinstance(found, ModuleType):
             names += [name for name in vars(found) if not name.startswith("_")]
-        elif callable(found):
-            names += list(inspect.signature(found).parameters)
+        elif isinstance(found, type):
+            names += [name for base in found.__mro__ if "__init__" in vars(base) for name in _parameters(base)]
     return names

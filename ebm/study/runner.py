@@ -8,6 +8,9 @@ import os
 import queue
 import signal
 import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
@@ -22,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from ebm.callbacks import Stopped
 from ebm.study.configuration import Run
+from ebm.study.store import RunFolder
 from ebm.study.sweep import Study
 from ebm.study.training import train
 
@@ -45,67 +49,96 @@ def run_study(study: Study, results: Path, workers: int, console: Console) -> Ou
     console.print(f"{study.name}: {len(study.runs)} runs, {done} finished before, {workers} at a time, in {results}")
     if not todo:
         return Outcome(done, {}, False)
+    with _display(console) as bars:
+        board = _Board(bars, study, done)
+        while todo:
+            since = time.time()
+            _run_in_pool(todo, results, workers, board)
+            todo = board.again(results, since)
+        return board.outcome()
+
+
+def _run_in_pool(todo: Sequence[Run], results: Path, workers: int, board: _Board) -> None:
     context = _context()
     news, stop = context.Queue(), context.Event()
-    with (
-        _display(console) as bars,
-        ProcessPoolExecutor(
-            min(workers, len(todo)), context, _start_worker, (news, stop, max(1, (os.cpu_count() or 1) // workers))
-        ) as pool,
-    ):
-        futures = {pool.submit(_work, run, results, study.name): run for run in todo}
-        board = _Board(bars, study, done)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (news, stop, threads)) as pool:
+        futures = {pool.submit(_work, run, results, board.study.name): run for run in todo}
         try:
-            return _follow(futures, news, board)
+            _follow(futures, news, board)
         except KeyboardInterrupt:
-            console.print("Stopping: each run saves where it is. Ctrl-C again to stop at once.")
+            board.stop()
             stop.set()
             for future in futures:
                 future.cancel()
             _wait_or_kill(pool, futures)
-            return board.outcome(stopped=True)
 
 
 class _Board:
-    """What the user sees: a bar over all runs, and one for each run under way."""
+    """What has become of the runs, and what the user sees: a bar over all, and one for each under way."""
 
     def __init__(self, bars: Progress, study: Study, done: int) -> None:
-        self.bars, self.total, self.finished = bars, len(study.runs), done
+        self.bars, self.study, self.finished, self.stopped = bars, study, done, False
         self.failures: dict[str, str] = {}
-        self.metric = study.metric
-        self.all = bars.add_task(study.name, total=self.total, completed=done)
+        self.all = bars.add_task(study.name, total=len(study.runs), completed=done)
         self.running: dict[str, TaskID] = {}
+        self.lost: list[Run] = []
+        self.losses: Counter[Run] = Counter()
 
     def step(self, label: str, step: int, steps: int) -> None:
         """A run has come this far."""
         if label not in self.running:
             self.running[label] = self.bars.add_task(f"  {label}", total=steps)
-        self.bars.update(self.running[label], completed=step)
+        self.bars.update(self.running[label], completed=step, total=steps)
 
     def end(self, run: Run, folder: Path, error: BaseException | None) -> None:
         """A run is over."""
         label = _label(run)
         if label in self.running:
             self.bars.remove_task(self.running.pop(label))
-        if error is None:
+        if isinstance(error, BrokenProcessPool):
+            self.lost.append(run)
+        elif error is None:
             self.finished += 1
-            result = run.folder(folder).result()
-            value = result["metrics"].get(self.metric)
-            shown = f"{self.metric} {value:.3f}, " if value is not None else ""
-            self.bars.console.print(
-                f"[{self.finished}/{self.total}] {label}: {shown}{result['seconds']:.1f} s", markup=False
-            )
+            self._say(label, run.folder(folder).result())
         elif not isinstance(error, Stopped):
-            self.failures[label] = _reason(error)
-            self.bars.console.print(f"FAILED {label}: {self.failures[label]}", markup=False)
+            self._fail(run, _reason(error))
         self.bars.update(self.all, completed=self.finished)
 
-    def outcome(self, stopped: bool = False) -> Outcome:
+    def stop(self) -> None:
+        """The user has asked to stop."""
+        self.stopped = True
+        self.bars.console.print("Stopping: each run saves where it is. Ctrl-C again to stop at once.")
+
+    def again(self, results: Path, since: float) -> list[Run]:
+        """Runs to try again after a process was killed, which takes all others down with it.
+
+        Those that had not begun, and those that had for the first time: the killed one is among them.
+        """
+        lost, self.lost = self.lost, []
+        began = [run for run in lost if _began(run.folder(results), since)]
+        self.losses.update(began)
+        failed = [run for run in lost if self.losses[run] > 1] if began else lost
+        for run in failed:
+            self._fail(run, "its process was killed, perhaps for want of memory; give the command again to go on")
+        return [] if self.stopped else [run for run in lost if run not in failed]
+
+    def outcome(self) -> Outcome:
         """What has come of it so far."""
-        return Outcome(self.finished, self.failures, stopped)
+        return Outcome(self.finished, self.failures, self.stopped)
+
+    def _fail(self, run: Run, reason: str) -> None:
+        self.failures[_label(run)] = reason
+        self.bars.console.print(f"FAILED {_label(run)}: {reason}", markup=False)
+
+    def _say(self, label: str, result: dict[str, Any]) -> None:
+        value = result["metrics"].get(self.study.metric)
+        shown = f"{self.study.metric} {value:.3f}, " if value is not None else ""
+        count = f"[{self.finished}/{len(self.study.runs)}]"
+        self.bars.console.print(f"{count} {label}: {shown}{result['seconds']:.1f} s", markup=False)
 
 
-def _follow(futures: dict[Future[Path], Run], news: Any, board: _Board) -> Outcome:
+def _follow(futures: dict[Future[Path], Run], news: Any, board: _Board) -> None:
     waiting = set(futures)
     while waiting:
         ended, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
@@ -115,12 +148,13 @@ def _follow(futures: dict[Future[Path], Run], news: Any, board: _Board) -> Outco
         for future in ended:
             error = future.exception()
             board.end(futures[future], future.result() if error is None else Path(), error)
-    return board.outcome()
+
+
+def _began(folder: RunFolder, since: float) -> bool:
+    return folder.config.exists() and folder.config.stat().st_mtime >= since - 1  # what file systems round to
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, BrokenProcessPool):
-        return "its process was killed, perhaps for want of memory; give the command again to go on"
     if isinstance(error, Timeout):
         return "another process is training it"
     return f"{type(error).__name__}: {error}"

@@ -99,8 +99,10 @@ class RunFolder:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row to the history."""
-        with self._history.open("a") as file:
-            file.write(json.dumps(_plain(row)) + "\n")
+        with self._history.open("ab+") as file:
+            if file.tell() and not _ends_a_line(file):
+                file.write(b"\n")  # a kill cut the last row off: keep it from spoiling this one
+            file.write(json.dumps(_plain(row)).encode() + b"\n")
 
 
 @final
@@ -157,6 +159,11 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _is_held(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -47,6 +48,7 @@ def load_study(path: Path | str, extra: Sequence[str] = (), seeds: Sequence[int]
     """
     path = Path(path)
     sweep = _read(path)
+    _check_extra(extra)
     base, parameters = _command(path, sweep), _values(path, sweep)
     seeds = seeds or parameters.pop("seed", [0])
     parameters.pop("seed", None)
@@ -56,7 +58,10 @@ def load_study(path: Path | str, extra: Sequence[str] = (), seeds: Sequence[int]
         first, _ = resolve([_located(option, path) for option in [*base, *options]] + list(extra))
         arm = ", ".join([first.arm, *_varied(parameters, values)])
         runs += [replace(first, arm=arm).with_seed(seed) for seed in seeds]
+    _check_distinct(path, runs)
     metric = sweep.get("metric") or {}
+    if not isinstance(metric, dict):
+        raise ConfigError(f"the metric of the study {path} should be {{name: ..., goal: maximize}}, got {metric!r}")
     return Study(
         path=path,
         name=sweep.get("name", path.stem),
@@ -65,6 +70,24 @@ def load_study(path: Path | str, extra: Sequence[str] = (), seeds: Sequence[int]
         goal=metric.get("goal", "maximize"),
         runs=tuple(runs),
     )
+
+
+def _check_extra(extra: Sequence[str]) -> None:
+    """Refuse options that a study sets itself, which would make its runs the same or hide them."""
+    for option in extra:
+        if option.partition("=")[0] in ("--seed", "--name", "--results", "--config"):
+            raise ConfigError(
+                f"{option} after -- is for the study to set: give --seeds or --results before it, or change its file"
+            )
+
+
+def _check_distinct(path: Path, runs: Sequence[Run]) -> None:
+    for what, names in (("run", [run.id for run in runs]), ("arm and seed", [(run.arm, run.seed) for run in runs])):
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ConfigError(
+                    f"the study {path} has the {what} {name} {count} times: give each arm a `name` of its own"
+                )
 
 
 def _varied(parameters: Mapping[str, list[Any]], values: Sequence[Any]) -> list[str]:
@@ -97,7 +120,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _command(path: Path, sweep: Mapping[str, Any]) -> list[str]:
     """What the sweep's command gives to `ebm fit` before the parameters."""
-    command = [str(word) for word in sweep.get("command", [])]
+    command = [str(word) for word in sweep.get("command") or []]
     if "fit" not in command or "${args}" not in command:
         raise ConfigError(
             f"the study {path} needs a `command` such as [ebm, fit, --config, base.yaml, '${{args}}'], got {command}"
@@ -108,7 +131,10 @@ def _command(path: Path, sweep: Mapping[str, Any]) -> list[str]:
 def _values(path: Path, sweep: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The values that each parameter takes."""
     found = {}
-    for name, parameter in (sweep.get("parameters") or {}).items():
+    parameters = sweep.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise ConfigError(f"the parameters of the study {path} should map names to values, got {parameters!r}")
+    for name, parameter in parameters.items():
         given = parameter if isinstance(parameter, dict) else {}
         values = given.get("values", [given["value"]] if "value" in given else [])
         if not isinstance(values, list) or not values:
@@ -116,6 +142,8 @@ def _values(path: Path, sweep: Mapping[str, Any]) -> dict[str, list[Any]]:
                 f"the parameter {name!r} of the study {path} should be `{{values: [...]}}` or `{{value: ...}}` for a"
                 f" grid, got {parameter!r}"
             )
+        if name == "seed" and not all(type(value) is int for value in values):
+            raise ConfigError(f"the seeds of the study {path} should be whole numbers, got {values!r}")
         found[name] = values
     if not found:
         raise ConfigError(f"the study {path} has no parameters to vary: give at least `config` (the arms) and `seed`")

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,12 @@ def tracker(run: str, name: str, group: str, folder: Path, config: Mapping[str, 
     """
     if os.environ.setdefault("WANDB_MODE", "offline") == "disabled":
         return None
-    if find_spec("wandb") is None:
-        log.info("wandb is not installed, so this run is logged to %s alone: pip install 'ebm-lab[wandb]'", folder)
-        return None
     os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
+    try:
+        import wandb
+    except ImportError:
+        log.warning("wandb is not installed, so this run is logged to %s alone: pip install 'ebm-lab[wandb]'", folder)
+        return None
     from pytorch_lightning.loggers import WandbLogger
 
     by_agent = "WANDB_SWEEP_ID" in os.environ
@@ -45,7 +45,5 @@ def tracker(run: str, name: str, group: str, folder: Path, config: Mapping[str, 
 
 def finish() -> None:
     """Close the run that this process has open, if any."""
-    if "wandb" in sys.modules:
-        import wandb
-
+    if wandb := sys.modules.get("wandb"):
         wandb.finish()

@@ -34,6 +34,7 @@ def train(run: Run, folder: RunFolder, group: str, report: Report, stop: Callabl
         if folder.state() == "finished":
             return
         write_text(folder.config, run.config)
+        folder.failure.unlink(missing_ok=True)
         try:
             with _quiet(folder):
                 _fit(run, folder, group, report, stop)

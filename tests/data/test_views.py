@@ -1,7 +1,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-import kornia.augmentation as K
+import kornia
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -57,7 +57,12 @@ def epoch(data, number=0):
 
 @pytest.mark.parametrize(
     "augmentation",
-    [K.RandomAffine(20.0, p=1.0), K.RandomErasing(p=1.0, value=0.5), K.RandomGaussianNoise(std=0.1, p=1.0), Noise()],
+    [
+        kornia.augmentation.RandomAffine(20.0, p=1.0),
+        kornia.augmentation.RandomErasing(p=1.0, value=0.5),
+        kornia.augmentation.RandomGaussianNoise(std=0.1, p=1.0),
+        Noise(),
+    ],
     ids=lambda augmentation: type(augmentation).__name__,
 )
 def test_the_two_views_of_an_image_have_one_shape_and_differ(augmentation):
@@ -107,7 +112,7 @@ def test_augmentations_leave_the_images_and_no_derivatives_behind():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_views_of_different_shapes_are_refused_at_once(axis):
-    with pytest.raises(ValueError, match=r"two views of images \(2, 1, 2, 2\) have shapes .* and .*: end both lists"):
+    with pytest.raises(ValueError, match=r"two views of images \(\d, 1, 2, 2\) have shapes .* and .*: end both lists"):
         data_of(augmentations_y=[Doubled(axis)])
 
 
@@ -125,7 +130,7 @@ def test_more_views_than_images_are_refused(both):
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_pixels_that_are_not_numbers_are_refused(bad):
     images = numbered(4)
-    images[1, 0, 1, 0] = bad
+    images[0, 0, 1, 0] = bad
     with pytest.raises(ValueError, match="holds pixels that are NaN or infinite"):
         TwoViews(Given(images, numbered(2)), []).setup("fit")
 

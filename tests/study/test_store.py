@@ -21,7 +21,7 @@ def folder(tmp_path):
     return RunFolder(tmp_path / "run")
 
 
-class Full(Exception):
+class FullError(Exception):
     """What a disk says."""
 
 
@@ -29,7 +29,7 @@ class Unwritable:
     """Cannot be written, which is noticed when half of a file is."""
 
     def __reduce__(self):
-        raise Full
+        raise FullError
 
 
 def files(folder):
@@ -91,28 +91,22 @@ def test_numbers_that_json_cannot_hold_are_null(folder):
     json.loads((folder.path / "history.jsonl").read_text(), parse_constant=pytest.fail)
 
 
-def test_a_result_takes_the_failure_away(folder):
-    write_text(folder.failure, "OSError: no space")
-    folder.write_result(RESULT, CODES)
-    assert not folder.failure.exists()
-
-
 def test_a_run_is_finished_only_once_its_codes_are_kept_too(folder, monkeypatch):
     def full(*_, **__):
-        raise Full
+        raise FullError
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(Full):
+    with pytest.raises(FullError):
         folder.write_result(RESULT, CODES)
     assert folder.state() != "finished"
 
 
 def test_codes_run_no_code_when_they_are_loaded(folder):
-    np.savez(folder.path / "codes.npz", code=np.array([Full()], dtype=object))
+    np.savez(folder.path / "codes.npz", code=np.array([FullError()], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         folder.codes()
     with pytest.raises(ValueError, match="allow_pickle"):
-        folder.write_result(RESULT, {"code": np.array([Full()], dtype=object)})
+        folder.write_result(RESULT, {"code": np.array([FullError()], dtype=object)})
 
 
 def test_a_file_is_whole_or_as_it_was(folder):
@@ -133,7 +127,7 @@ def test_a_file_is_written_into_a_folder_that_is_not_there_yet(tmp_path):
 def test_a_checkpoint_that_cannot_be_written_whole_leaves_the_old_one(folder):
     checkpoints = AtomicCheckpoints()
     checkpoints.save_checkpoint({"step": 1, "weights": torch.arange(3)}, folder.checkpoint)
-    with pytest.raises(Full):
+    with pytest.raises(FullError):
         checkpoints.save_checkpoint({"step": 2, "weights": torch.zeros(1000), "rest": Unwritable()}, folder.checkpoint)
     assert checkpoints.load_checkpoint(folder.checkpoint)["step"] == 1
     assert files(folder) == {"last.ckpt"}
@@ -144,8 +138,8 @@ def test_a_checkpoint_that_the_disk_refuses_leaves_the_old_one(folder, monkeypat
     checkpoints = AtomicCheckpoints()
     checkpoints.save_checkpoint({"step": 1}, folder.checkpoint)
     with monkeypatch.context() as patch:
-        patch.setattr(f"os.{step}", lambda *_: (_ for _ in ()).throw(Full))
-        with pytest.raises(Full):
+        patch.setattr(f"os.{step}", lambda *_: (_ for _ in ()).throw(FullError))
+        with pytest.raises(FullError):
             checkpoints.save_checkpoint({"step": 2}, folder.checkpoint)
     assert checkpoints.load_checkpoint(folder.checkpoint) == {"step": 1}
     assert files(folder) == {"last.ckpt"}
@@ -159,7 +153,7 @@ def test_what_a_killed_process_left_half_written_is_not_taken_for_a_checkpoint(f
 
 
 def test_a_checkpoint_that_holds_more_than_numbers_is_refused(folder):
-    torch.save({"step": 1, "rest": Full()}, folder.checkpoint)
+    torch.save({"step": 1, "rest": FullError()}, folder.checkpoint)
     for asked in (None, False, True):
         with pytest.raises(pickle.UnpicklingError):
             AtomicCheckpoints().load_checkpoint(folder.checkpoint, weights_only=asked)

@@ -116,23 +116,22 @@ def test_the_runs_that_an_arm_holds_differ_in_their_seed_alone_whatever_varies(t
         assert all(contents(run) == contents(first) for run in others)
 
 
-def test_two_arms_of_one_name_are_told_apart_or_refused(tmp_path):
-    path = study_file(tmp_path, {"one": {"name": "same"}, "two": {"name": "same", "model": {"final_rate": 0.5}}})
+def runs_of(path):
+    """The runs of a study, none if it is refused."""
     try:
-        study = load_study(path)
-    except ConfigError as error:
-        assert "same" in str(error)
-    else:
-        assert len(study.arms) == 2
+        return load_study(path).runs
+    except ConfigError:
+        return ()
+
+
+def test_two_arms_of_one_name_are_told_apart_or_refused(tmp_path):
+    runs = runs_of(study_file(tmp_path, {"one": {"name": "same"}, "two": {"name": "same", "model": {"warmup": 0.5}}}))
+    assert len({run.arm for run in runs}) == len(runs)
 
 
 def test_a_value_that_is_given_twice_is_one_run_or_refused(tmp_path):
-    try:
-        runs = load_study(study_file(tmp_path, {"one": {}}, seeds=[0, 0])).runs
-    except ConfigError as error:
-        assert "seed" in str(error)
-    else:
-        assert len({run.id for run in runs}) == len(runs)
+    runs = runs_of(study_file(tmp_path, {"one": {}}, seeds=[0, 0]))
+    assert len({run.id for run in runs}) == len(runs)
 
 
 MISTAKES = {
@@ -195,11 +194,13 @@ def test_wandb_takes_the_study_file_as_a_sweep():
     from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
     assert violations(COLLAPSE) == []
-    assert load_sweep_config(str(COLLAPSE)) == yaml.safe_load(COLLAPSE.read_text())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file open
+        assert load_sweep_config(str(COLLAPSE)) == yaml.safe_load(COLLAPSE.read_text())
 
 
 def test_wandb_would_not_take_every_file(tmp_path):
-    assert violations(study_file(tmp_path, {}, parameters={"seed": [0, 1]}, method="walk"))
+    assert violations(study_file(tmp_path, {}, method="walk"))
 
 
 def agents_command(sweep, values):
@@ -226,13 +227,18 @@ def test_a_run_that_wandbs_agent_starts_is_the_run_of_the_study(collapse, monkey
     assert [(run.id, run.arm, run.seed) for run in by_agent] == [(run.id, run.arm, run.seed) for run in mine]
 
 
-@pytest.mark.parametrize("value", [0.25, True, None, "bf16-mixed", [1, 2]], ids=repr)
-def test_a_value_means_to_an_agent_what_it_means_here(tmp_path, value):
-    name = {0.25: "model.warmup", True: "model.symmetric", None: "trainer.max_time"}.get(
-        value if not isinstance(value, list) else "", "trainer.precision"
-    )
-    if isinstance(value, list):
-        name, value = "model.energy.projector.widths", [8, 5]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.warmup", 0.25),
+        ("model.warmup", 1e-3),
+        ("model.symmetric", False),
+        ("trainer.max_time", None),
+        ("trainer.precision", "bf16-mixed"),
+        ("model.energy.projector.widths", [8, 5]),
+    ],
+)
+def test_a_value_means_to_an_agent_what_it_means_here(tmp_path, name, value):
     path = study_file(tmp_path, {}, parameters={name: {"values": [value]}})
     (run,) = load_study(path).runs
     command = agents_command(yaml.safe_load(path.read_text()), {name: value})
@@ -249,6 +255,8 @@ def test_a_study_leaves_no_trace(tmp_path, monkeypatch):
 
 
 def test_small_studies_are_written_as_this_file_believes(tmp_path):
-    study = load_study(study_file(tmp_path, {"one": {}, "two": {"name": "second"}}, seeds=[0, 1]))
+    study = load_study(
+        study_file(tmp_path, {"one": {}, "two": {"name": "second", "model": {"warmup": 0.5}}}, seeds=[0, 1])
+    )
     assert study.arms == ("one", "second")
     assert contents(study.runs[0])["data"]["batch_size"] == BYOL["data"]["batch_size"]
