@@ -124,7 +124,8 @@ def _batch_shape(fn: EnergyFunction, start: Tensor) -> torch.Size:
     if not shape or shape != start.shape[: len(shape)]:
         raise ValueError(
             f"an energy returns one number per sample: for z of shape {tuple(start.shape)} its shape is a leading part"
-            f" of that, such as {tuple(start.shape[:1])}, but it was {tuple(shape)}; sum over features, not the batch"
+            f" of that, such as {tuple(start.shape[:1])}, but it was {tuple(shape)}; sum over features, not the batch,"
+            " and give a single sample a batch of one"
         )
     return shape
 

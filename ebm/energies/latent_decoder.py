@@ -14,8 +14,9 @@ from ebm.networks.mlp import MLP
 class LatentDecoder(Energy):
     """`E(y, z) = |y - decoder(z)|^2 + strength |z|^2`, with `z` inferred: a manifold of what y may be.
 
-    A latent that can say everything makes the energy low everywhere, which is collapse; a small `strength` or a
-    latent of fewer features than `y` has keeps its information low (LeCun 2022, section 4.3).
+    A latent that can say everything makes the energy low everywhere, which is collapse. Fewer latent features than `y`
+    has limit what it can say; `strength` alone does not, since the decoder learns to stretch a short `z` as far as a
+    long one reached (for `decoder(z) = a z` the minimum is `strength / (strength + a^2) |y|^2`).
     """
 
     def __init__(self, decoder: nn.Module, latent_features: int, strength: float = 0.0) -> None:
