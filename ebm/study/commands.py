@@ -84,9 +84,20 @@ def status(options: argparse.Namespace, study: Study) -> int:
 def report(options: argparse.Namespace, study: Study) -> int:
     """Write the report of a study, and say where it is."""
     out = options.out or options.results / f"{study.name}.html"
-    path = write_report(study, options.results, out, shlex.join(["ebm", *sys.argv[1:]]))
-    Console().print(f"report: {path}", markup=False, soft_wrap=True)
+    path = write_report(study, options.results, out, _commands(options))
+    Console().print(f"table:  {path.with_suffix('.csv')}\nreport: {path}", markup=False, soft_wrap=True)
     return 0
+
+
+def _commands(options: argparse.Namespace) -> str:
+    """What makes the runs of a report, and the report."""
+    words = ["ebm", *sys.argv[1:]]
+    if options.out is not None:  # which a run does not have
+        i = next(i for i, word in enumerate(words) if word.startswith("--out"))
+        kept = words[:i] + words[i + (1 if "=" in words[i] else 2) :]
+    else:
+        kept = words
+    return f"{shlex.join(['run' if word == 'report' else word for word in kept])}\n{shlex.join(words)}"
 
 
 @contextmanager

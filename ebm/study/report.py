@@ -63,7 +63,10 @@ class Cell(NamedTuple):
 
 
 def write_report(study: Study, results: Path, out: Path, command: str) -> Path:
-    """Write the report of the runs that are finished. Raises ValueError if there are none."""
+    """Write the report of the runs that are finished, and a table of them beside it, one row a run.
+
+    Raises ValueError if there are none.
+    """
     found = collect(study, results)
     if study.metric not in found.table:
         raise ValueError(
@@ -73,6 +76,7 @@ def write_report(study: Study, results: Path, out: Path, command: str) -> Path:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "probability": probability, "titled": figures.titled}
     page = environment.from_string(_asset("report.html"))
+    write_text(out.with_suffix(".csv"), found.table.to_csv(index=False))
     write_text(out, page.render(_content(study, found), command=command))
     return out
 

@@ -210,9 +210,18 @@ def group_killed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+@pytest.mark.parametrize(
+    ("signals", "statuses"),
+    [
+        ([signal.SIGKILL], {-signal.SIGKILL}),
+        ([signal.SIGINT], {130}),
+        ([signal.SIGINT, signal.SIGINT], {130}),
+        ([signal.SIGTERM], {128 + signal.SIGTERM, -signal.SIGTERM, 130}),
+    ],
+    ids=["killed", "interrupted", "interrupted twice", "told to end"],
+)
 def test_a_process_that_is_ended_in_mid_training_and_started_again_ends_with_the_same_weights(
-    tmp_path, group_killed, number
+    tmp_path, group_killed, signals, statuses
 ):
     words = arguments(tmp_path, "--checkpoint_every=3")
     run = small_run(tmp_path, "--checkpoint_every=3")
@@ -220,11 +229,13 @@ def test_a_process_that_is_ended_in_mid_training_and_started_again_ends_with_the
     process = started(["fit", *words], tmp_path)
     group_killed.append(process)
     wait_until(lambda: folder.checkpoint.exists() and steps_done(folder) >= 5, process)
-    os.killpg(process.pid, number)
+    for number in signals:
+        os.killpg(process.pid, number)
+        time.sleep(0.05)  # less than a step
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130}[number], said
+    assert process.returncode in statuses, said
     assert folder.state() == "stopped"
-    if number == signal.SIGINT:
+    if signals == [signal.SIGINT]:
         assert "Stopping: saving where the run is" in said
         assert torch.load(folder.checkpoint, weights_only=True)["global_step"] == steps_done(folder)
     assert main(["fit", *words]) == 0
