@@ -54,9 +54,10 @@ def _fit(run: Run, folder: RunFolder, group: str, report: Report, stop: Callable
     clock = Clock()
     trainer = _trainer(run, parts, folder, group, [clock, _Reporting(report), _resuming(parts, folder, stop)])
     start = folder.checkpoint if folder.checkpoint.exists() else None
-    trainer.fit(parts.learner, datamodule=parts.data, ckpt_path=start, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(parts.learner, datamodule=parts.data, ckpt_path=start, weights_only=True)
+    except SystemExit as ended:  # what Lightning makes of a second Ctrl-C, and of being told to end
+        raise KeyboardInterrupt from ended
     trainer.save_checkpoint(folder.checkpoint)
     metrics = trainer.validate(parts.learner, datamodule=parts.data, verbose=False)[0]
     facts = {"versions": versions(), "machine": machine()}

@@ -183,7 +183,13 @@ def started(words, folder):
     )
 
 
-ENTRY = "import sys; from ebm.cli import main; sys.exit(main())"
+# A shell that runs the tests in the background has its children ignore the signal of Ctrl-C.
+ENTRY = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from ebm.cli import main
+sys.exit(main())
+"""
 
 
 def wait_until(reached, process, seconds=120):

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import types
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning.loggers
 import yaml
+from pytorch_lightning.loggers.logger import DummyLogger
 from runs import arguments, environment, small_run
 
 from ebm.callbacks import Stopped
@@ -69,19 +71,6 @@ def test_where_wandb_is_not_installed_a_run_is_done_all_the_same_and_its_log_say
     assert "wandb is not installed" in (folder.path / "log.txt").read_text()
 
 
-class Silent(pytorch_lightning.loggers.CSVLogger):
-    """Takes the place of WandbLogger."""
-
-    def __init__(self):
-        super().__init__("nowhere")
-
-    def log_metrics(self, metrics, step=None):
-        pass
-
-    def save(self):
-        pass
-
-
 @pytest.fixture
 def opened(monkeypatch):
     """Stands in for wandb: the runs that were opened, and whether one is open."""
@@ -99,7 +88,7 @@ def opened(monkeypatch):
     fake.__spec__ = types.SimpleNamespace(name="wandb")
     fake.init, fake.finish = init, finish
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    monkeypatch.setattr(pytorch_lightning.loggers, "WandbLogger", Silent)
+    monkeypatch.setattr(pytorch_lightning.loggers, "WandbLogger", DummyLogger)
     return seen
 
 
@@ -128,8 +117,6 @@ def test_the_agent_of_a_sweep_gives_a_run_its_id(tmp_path, opened, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_the_mode_of_the_environment_is_left_as_it_is(tmp_path, opened, monkeypatch, mode):
-    import os
-
     monkeypatch.setenv("WANDB_MODE", mode)
     tracker("id", "name", "group", tmp_path, {})
     assert os.environ["WANDB_MODE"] == mode
