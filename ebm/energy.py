@@ -43,7 +43,7 @@ class Energy(nn.Module, ABC):
         return self.encode(x, x)[0].flatten(1)
 
     def after_step(self, progress: float) -> None:
-        """Called after each optimiser step, with the share of training done before it: move a target, project a weight."""
+        """Called after each optimiser step, with the share of training done before: move a target, project a weight."""
 
     def forward(self, x: Variable, y: Variable, z: Variable = None) -> Tensor:
         """`E(x, y, z)`, shape `(*batch,)`."""
