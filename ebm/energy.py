@@ -30,8 +30,15 @@ class Energy(nn.Module, ABC):
         It must treat samples one by one: nothing in it may mix them, as batch normalisation does.
         """
 
-    def latent(self, hx: Variable, hy: Variable) -> Tensor | None:
-        """Where inference of `z` starts, `(*batch, ...)`, or None: this energy has no latent variable."""
+    def latent(self, hx: Variable, hy: Variable) -> Variable:
+        """Where inference of `z` starts, `(*batch, ...)`, or None: this energy has no latent variable.
+
+        Several latents at once are a tuple or dict of tensors that share their batch axes.
+        """
+        return None
+
+    def residuals(self, hx: Variable, hy: Variable, z: Variable) -> Variable:
+        """`r` of shape `(*batch, m)` if the cost is `|r|^2`, which GaussNewton can make use of; else None."""
         return None
 
     def pairs(self, hx: Variable, hy: Variable) -> Tensor:

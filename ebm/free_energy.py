@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ebm.adjoint import Adjoint, Detached
+from ebm.constraints import Constraint
 from ebm.energy import Energy, Variable
-from ebm.minimize import Minimum, Status, minimize
-from ebm.solvers.lbfgs import LBFGS
+from ebm.minimize import Minimum, Restarts, pose, run
+from ebm.penalties import Penalty
+from ebm.problem import SumOfSquares
+from ebm.solve import Status
 from ebm.solvers.solver import Solver
 
 
@@ -26,11 +30,21 @@ class FreeEnergy(nn.Module):
     `infer` takes the variables and tells the minimiser too.
     """
 
-    def __init__(self, energy: Energy, solver: Solver | None = None, adjoint: Adjoint | None = None) -> None:
+    def __init__(
+        self,
+        energy: Energy,
+        solver: Solver | None = None,
+        adjoint: Adjoint | None = None,
+        *,
+        within: Constraint | Any = None,
+        penalty: Penalty | Any = None,
+        restarts: int | Restarts = 1,
+    ) -> None:
         super().__init__()
         self.energy = energy
-        self.solver = solver or LBFGS()
+        self.solver = solver
         self.adjoint = adjoint or Detached()
+        self.within, self.penalty, self.restarts = within, penalty, restarts
 
     def forward(self, hx: Variable, hy: Variable) -> Tensor:
         """Free energies `(*batch,)` of codes, whose leading axes broadcast; None for one that is not used."""
@@ -51,8 +65,25 @@ class FreeEnergy(nn.Module):
         start = self.energy.latent(hx, hy)
         if start is None:
             return _no_latent(self.energy.cost(hx, hy))
-        with _refuse_coupling(self.energy):
-            return minimize(lambda z: self.energy.cost(hx, hy, z), start, self.solver, adjoint=self.adjoint)
+        # Steps near a minimum are smaller than half precision can tell, so no solve is under autocast.
+        device = tree_leaves(start)[0].device.type
+        hx, hy, start = _in_full_precision(device, (hx, hy, start))
+        with _refuse_coupling(self.energy), torch.autocast(device, enabled=False):
+            problem, rows = pose(self._cost(hx, hy, start), start, (hx, hy), self.within, self.penalty, bind=True)
+            return run(problem, rows, self.solver, self.adjoint, self.restarts)
+
+    def _cost(self, hx: Variable, hy: Variable, start: Any) -> Callable[..., Tensor]:
+        """The energy as a function of z and the codes; as a sum of squares where it has residuals."""
+        if self.energy.residuals(hx, hy, start) is not None:
+            return SumOfSquares(lambda z, hx, hy: self.energy.residuals(hx, hy, z))
+        return lambda z, hx, hy: self.energy.cost(hx, hy, z)
+
+
+def _in_full_precision(device: str, variables: Any) -> Any:
+    if not torch.is_autocast_enabled(device):
+        return variables
+    low = (torch.float16, torch.bfloat16)
+    return tree_map(lambda v: v.float() if isinstance(v, Tensor) and v.dtype in low else v, variables)
 
 
 def _no_latent(energy: Tensor) -> Minimum:

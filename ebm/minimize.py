@@ -1,47 +1,63 @@
-"""Minimise an energy over a latent: one loop for every solver, and an answer that says how each sample fared."""
+"""Minimise an energy over a latent: one call for every solver, and an answer that says how each sample fared."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value
+from torch.utils._pytree import tree_map
 
 from ebm.adjoint import Adjoint, Detached
+from ebm.constraints import Constraint
+from ebm.domain import Domain
+from ebm.layout import Layout, Tree, batch_of, check_start, given_rows, have_rows
+from ebm.penalties import Penalty
+from ebm.problem import Problem, bound
+from ebm.solve import Ended, Loop, Status
 from ebm.solvers.lbfgs import LBFGS
-from ebm.solvers.solver import Evaluate, Point, Solver
+from ebm.solvers.proximal_gradient import ProximalGradient
+from ebm.solvers.solver import Solver
 
-EnergyFunction = Callable[[Tensor], Tensor]  # (*batch, ...) -> (*batch,)
-
-
-class Status(IntEnum):
-    """How a sample's solve ended."""
-
-    RUNNING = 0
-    CONVERGED = 1
-    OUT_OF_STEPS = 2
-    STALLED = 3
-    NOT_FINITE = 4
-
-    @property
-    def advice(self) -> str:
-        """What it means, and what to do about it."""
-        return _ADVICE[self]
+EnergyFunction = Callable[..., Tensor]  # (z, *given) -> (*batch,); z a tree of (*batch, ...)
 
 
-_ADVICE = {
-    Status.RUNNING: "the solve has not ended",
-    Status.CONVERGED: "no component of the gradient is larger than the tolerance",
-    Status.OUT_OF_STEPS: "still going down: raise `steps`, or take a faster solver such as LBFGS",
-    Status.STALLED: "no step lowers the energy any more: the tolerance is below what this dtype resolves (use float64"
-    " or raise `tolerance`), the rate is too high, or the energy has a kink",
-    Status.NOT_FINITE: "the energy or its gradient became NaN or infinite: lower the rate, start elsewhere, or keep `z`"
-    " where the energy is defined",
-}
+@dataclass(frozen=True)
+class Restarts:
+    """Several starts for each sample: the given one, and others that are `spread` times standard normal away from it.
+
+    All samples get the same draws, from `seed`, so that the answer of one does not depend on the others.
+    """
+
+    count: int
+    spread: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not self.spread > 0:
+            raise ValueError(f"restarts are at least 1, with a positive spread, not {self}")
+
+    def draw(self, start: Tensor) -> Tensor:
+        """The starts `(count * N, D)` of N samples, the given ones first."""
+        generator = torch.Generator().manual_seed(self.seed)
+        noise = torch.randn(self.count - 1, 1, start.shape[1], generator=generator, dtype=torch.float64)
+        others = start + self.spread * noise.to(start)
+        return torch.cat([start[None], others]).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The way of each sample, the start first; a sample that has ended stays where it is."""
+
+    z: Tree
+    """The iterates, `(steps + 1, *batch, ...)`."""
+    energy: Tensor
+    """Their energies `(steps + 1, *batch)`."""
+    gradient_norm: Tensor
+    """The largest components of their gradients, `(steps + 1, *batch)`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class Minimum:
     Where a sample did not converge, `z` is the best point that it visited.
     """
 
-    z: Tensor
+    z: Tree
     """The minimisers, shaped as the start."""
     energy: Tensor
     """Their energies `(*batch,)`, with the derivative that the adjoint gives."""
@@ -60,9 +76,13 @@ class Minimum:
     steps: Tensor
     """Steps taken before the sample ended."""
     evaluations: Tensor
-    """Evaluations of the energy and its gradient that the sample took part in."""
+    """Evaluations of the energy and its gradient that the sample took part in, over all of its restarts."""
     gradient_norm: Tensor
-    """The largest absolute component of the gradient at `z`."""
+    """The largest component of the gradient at `z` that no constraint holds up; NaN from a solver that takes none."""
+    trace: Trace | None = None
+    """The way to the answer, when asked for."""
+    starts: Minimum | None = None
+    """What became of each restart, `(restarts, *batch, ...)`, without derivatives; None if there was one start."""
 
     @property
     def converged(self) -> Tensor:
@@ -84,117 +104,150 @@ class Minimum:
 
 
 def minimize(
-    fn: EnergyFunction, start: Tensor, solver: Solver | None = None, *, adjoint: Adjoint | None = None
+    fn: EnergyFunction,
+    start: Tree,
+    solver: Solver | None = None,
+    *,
+    given: tuple[Tree, ...] | None = None,
+    adjoint: Adjoint | None = None,
+    within: Constraint | Any = None,
+    penalty: Penalty | Any = None,
+    restarts: int | Restarts = 1,
+    trace: bool = False,
+    compile: bool = False,
 ) -> Minimum:
-    """`argmin_z fn(z)` for every sample by itself, from `start`.
+    """`argmin_z fn(z, *given) + penalty(z)` for every sample by itself, from `start`.
 
-    `fn` takes `(*batch, ...)` to `(*batch,)`, one energy a sample. `solver` is L-BFGS unless given; `adjoint` says how
-    derivatives return through the answer and is `Detached` unless given: exact and free for the energy at the minimum.
+    `fn` takes a tree of `(*batch, ...)`, such as one tensor, to energies `(*batch,)`. What it holds fixed and has a row
+    for each sample is best named in `given`, `()` if there is nothing: then `fn(z, *given)` is called with the rows of
+    the samples that are still going, and those that have converged cost nothing.
 
-    Raises ValueError if `fn` does not return one energy a sample, or if the start is not finite floating point.
+    `solver` is L-BFGS unless given, or proximal gradient under a penalty. `adjoint` says how derivatives return through
+    the answer; it is `Detached` unless given: exact and free for the energy at the minimum. `within` keeps z in a
+    constraint, and `penalty` adds one that need not be smooth: one term for all of z, or a tree of them. The best of
+    `restarts` is kept for each sample. `trace` keeps the way there. `compile` compiles a step, which takes minutes and
+    pays when many batches of one shape are solved.
+
+    Raises ValueError if `fn` does not return one energy a sample, if that is random, if the start is not finite
+    floating point, if constraints do not fit z, or if the solver cannot minimise what it is given.
     """
-    solver, adjoint = solver or LBFGS(), adjoint or Detached()
-    batch = _batch_shape(fn, start)
+    problem, rows = pose(fn, start, given, within, penalty)
+    return run(problem, rows, solver, adjoint, restarts, Loop(trace=trace, compile=compile))
 
-    def flat(z: Tensor) -> Tensor:
-        return fn(z.reshape(start.shape)).reshape(-1)
 
-    rows = start.reshape(batch.numel(), start.shape[len(batch) :].numel())
-    ended = adjoint(lambda z: _solve(_evaluation(flat), z, solver), rows)
-    z = ended.point.z.reshape(start.shape)
+def pose(
+    fn: EnergyFunction,
+    start: Tree,
+    given: tuple[Tree, ...] | None = None,
+    within: Any = None,
+    penalty: Any = None,
+    bind: bool = False,
+) -> tuple[Problem, Tensor]:
+    """The problem in rows, and the rows to start from, checked.
+
+    With `bind`, what is given is bound to the function where it does not surely have a row for each sample.
+    """
+    check_start(start)
+    with torch.no_grad():
+        energies = fn(start, *(given or ()))
+    batch = batch_of(energies, start)
+    if given is not None and bind and not have_rows(given, batch):
+        fn, given = bound(fn, given), None
+    layout = Layout.of(start, batch)
+    domain = Domain.of(layout, within, penalty)
+    rows = layout.rows(start)
+    if domain is not None:
+        domain.check(rows)
+        rows = domain.project(rows)
+    resolution = max(torch.finfo(energies.dtype).eps, torch.finfo(layout.row_dtype).eps)
+    held = None if given is None else given_rows(given, batch)
+    problem = Problem(fn, layout, held, domain, resolution=resolution)
+    _check_deterministic(problem, rows, energies)
+    return problem, rows
+
+
+def run(
+    problem: Problem,
+    rows: Tensor,
+    solver: Solver | None = None,
+    adjoint: Adjoint | None = None,
+    restarts: int | Restarts = 1,
+    loop: Loop | None = None,
+) -> Minimum:
+    """Minimise a problem from rows `(N, D)`."""
+    adjoint, loop = adjoint or Detached(), loop or Loop()
+    solver = solver or (ProximalGradient() if problem.domain and problem.domain.penalised else LBFGS())
+    _check_solver(problem, solver)
+    restarts = Restarts(restarts) if isinstance(restarts, int) else restarts
+    if restarts.count == 1:
+        return _answer(problem, adjoint, solver, adjoint.solve(problem, rows, solver, loop))
+    repeated = problem.repeated(restarts.count)
+    ended = adjoint.solve(repeated, restarts.draw(rows), solver, loop)
+    chosen = _answer(problem, adjoint, solver, _best(ended, restarts.count))
+    return replace(chosen, starts=_starts(problem, solver, ended, restarts.count))
+
+
+def _check_deterministic(problem: Problem, rows: Tensor, energies: Tensor) -> None:
+    with torch.no_grad():
+        again = problem.smooth(rows)
+        before = energies.reshape(-1) if problem.domain is None else problem.smooth(rows)
+    change = (again - before).abs()
+    if bool((change > 1e3 * problem.resolution * (1 + again.abs())).any()):
+        raise ValueError(
+            f"two evaluations of the energy at one z differ by up to {change.max():.2g}: it draws noise or its samples"
+            " depend on how they are batched, so that no sample has a minimum of its own; is there a dropout, or a"
+            " normalisation over the batch?"
+        )
+
+
+def _check_solver(problem: Problem, solver: Solver) -> None:
+    if problem.domain is not None and problem.domain.penalised and not solver.proximal:
+        raise ValueError(
+            f"{type(solver).__name__} follows gradients, which a penalty has none of where it matters, at its kinks:"
+            " use ProximalGradient, or write a smooth penalty into the energy"
+        )
+
+
+def _answer(problem: Problem, adjoint: Adjoint, solver: Solver, ended: Ended) -> Minimum:
+    layout, batch = problem.layout, problem.layout.batch
+    z, energy = adjoint.attach(problem, ended)
+    norm = torch.full_like(ended.residual, torch.nan) if solver.gradient_free else ended.residual
     return Minimum(
-        z=z,
-        energy=fn(z),
+        z=layout.tree(z, batch),
+        energy=energy.reshape(batch),
         status=ended.status.reshape(batch),
         steps=ended.steps.reshape(batch),
-        evaluations=ended.steps.reshape(batch) + 1,
-        gradient_norm=_norm(ended.point).reshape(batch),
+        evaluations=ended.evaluations.reshape(batch),
+        gradient_norm=norm.detach().reshape(batch),
+        trace=_trace(layout, ended) if ended.trace else None,
     )
 
 
-def _batch_shape(fn: EnergyFunction, start: Tensor) -> torch.Size:
-    if not start.is_floating_point():
-        raise ValueError(f"a minimisation moves z by small steps, so it starts from floating point, not {start.dtype}")
-    if not bool(start.isfinite().all()):
-        raise ValueError(f"the start holds {int((~start.isfinite()).sum())} values that are NaN or infinite")
-    with torch.no_grad():
-        shape = fn(start).shape
-    if shape and start.shape[len(shape) :].numel() == 0:
-        raise ValueError(f"there is nothing to minimise over: z of shape {tuple(start.shape)} has no features")
-    if not shape or shape != start.shape[: len(shape)]:
-        raise ValueError(
-            f"an energy returns one number per sample: for z of shape {tuple(start.shape)} its shape is a leading part"
-            f" of that, such as {tuple(start.shape[:1])}, but it was {tuple(shape)}; sum over features, not the batch,"
-            " and give a single sample a batch of one"
-        )
-    return shape
+def _trace(layout: Layout, ended: Ended) -> Trace:
+    z, energy, residual = (torch.stack([part.detach() for part in parts]) for parts in zip(*ended.trace, strict=True))
+    count, batch = len(energy), layout.batch
+    return Trace(layout.tree(z, (count, *batch)), energy.reshape(count, *batch), residual.reshape(count, *batch))
 
 
-def _evaluation(fn: EnergyFunction) -> Evaluate:
-    def total(z: Tensor) -> tuple[Tensor, Tensor]:
-        energies = fn(z)
-        return energies.sum(), energies
-
-    def evaluate(z: Tensor) -> Point:
-        gradient, (_, energies) = grad_and_value(total, has_aux=True)(z)
-        return Point(z, energies, gradient)
-
-    return evaluate
+def _best(ended: Ended, count: int) -> Ended:
+    """For each sample the lowest of its restarts, with what all of them cost."""
+    energies = ended.point.energy.detach().reshape(count, -1).nan_to_num(nan=torch.inf)
+    n = energies.shape[1]
+    rows = energies.argmin(0) * n + torch.arange(n, device=energies.device)
+    chosen = tree_map(lambda part: part[..., rows, :] if part.ndim == 2 else part[..., rows], ended)
+    return chosen._replace(evaluations=ended.evaluations.reshape(count, n).sum(0))
 
 
-@dataclass(frozen=True)
-class _Ended:
-    point: Point
-    status: Tensor
-    steps: Tensor
-
-
-def _solve(evaluate: Evaluate, z: Tensor, solver: Solver) -> _Ended:
-    point = best = evaluate(z)
-    state = solver.init(point)
-    steps = torch.zeros(len(z), dtype=torch.long, device=z.device)
-    idle = torch.zeros_like(steps)
-    status = _status(point, idle, solver)
-    # Asking whether all have ended waits for the device, so an accelerator is asked only now and then.
-    interval = 1 if z.device.type == "cpu" else 16
-    for step in range(solver.steps):
-        running = status == Status.RUNNING
-        if step % interval == 0 and not bool(running.any()):
-            break
-        new, state = solver.step(evaluate, point, state)
-        point = _where(running, new, point)
-        better, progress = _improves(point, best)
-        best = _where(running & better, point, best)
-        steps = steps + running
-        idle = torch.where(progress, 0, idle + 1)
-        status = torch.where(running, _status(point, idle, solver), status)
-    status = torch.where(status == Status.RUNNING, int(Status.OUT_OF_STEPS), status)
-    return _Ended(_where(status == Status.CONVERGED, point, best), status, steps)
-
-
-def _status(point: Point, idle: Tensor, solver: Solver) -> Tensor:
-    finite = point.energy.isfinite() & point.gradient.isfinite().all(-1)
-    status = torch.where(idle >= solver.patience, int(Status.STALLED), int(Status.RUNNING))
-    status = torch.where(_norm(point) <= solver.tolerance, int(Status.CONVERGED), status)
-    return torch.where(finite, status, int(Status.NOT_FINITE))
-
-
-def _improves(point: Point, best: Point) -> tuple[Tensor, Tensor]:
-    """Whether a point is better than the best so far, and whether by more than rounding could make it."""
-    noise = 10 * torch.finfo(best.energy.dtype).eps * best.energy.abs()
-    lower = point.energy < best.energy - noise
-    flatter = (point.energy <= best.energy + noise) & (_norm(point) < _norm(best))
-    progress = lower | (flatter & (_norm(point) < 0.9 * _norm(best)))
-    return lower | flatter, progress
-
-
-def _norm(point: Point) -> Tensor:
-    return point.gradient.detach().abs().amax(-1)
-
-
-def _where(mask: Tensor, new: Point, old: Point) -> Point:
-    return Point(
-        torch.where(mask[:, None], new.z, old.z),
-        torch.where(mask, new.energy, old.energy),
-        torch.where(mask[:, None], new.gradient, old.gradient),
+def _starts(problem: Problem, solver: Solver, ended: Ended, count: int) -> Minimum:
+    """What became of each restart."""
+    layout = replace(problem.layout, batch=torch.Size((count, *problem.layout.batch)))
+    detached = tree_map(Tensor.detach, ended)
+    norm = torch.full_like(detached.residual, torch.nan) if solver.gradient_free else detached.residual
+    return Minimum(
+        z=layout.tree(detached.point.z, layout.batch),
+        energy=detached.point.energy.reshape(layout.batch),
+        status=detached.status.reshape(layout.batch),
+        steps=detached.steps.reshape(layout.batch),
+        evaluations=detached.evaluations.reshape(layout.batch),
+        gradient_norm=norm.reshape(layout.batch),
     )

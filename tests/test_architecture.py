@@ -22,9 +22,12 @@ from ebm.solvers import Solver
 ROOT = Path(__file__).parent.parent
 
 LEVELS = {
-    0: ("solvers", "samplers", "adjoint", "constraints", "networks", "meters", "regularizers", "distances"),
-    1: ("energy", "minimize"),
-    2: ("free_energy", "energies"),
+    0: (
+        *("layout", "constraints", "penalties", "domain", "problem", "curvature", "linear", "solvers", "samplers"),
+        *("networks", "meters", "regularizers", "distances"),
+    ),
+    1: ("energy", "solve", "adjoint", "minimize", "sample"),
+    2: ("free_energy", "marginals", "energies"),
     3: ("losses",),
     4: ("learner", "callbacks", "data", "worlds"),
     5: ("study", "cli"),
@@ -166,8 +169,10 @@ def test_only_the_study_and_the_command_line_import_late_and_say_why():
 
 @pytest.mark.parametrize("module", [module for module in sorted(sources()) if (level(module) or 0) < 4])
 def test_below_the_learner_nothing_picks_a_device_or_seeds_the_global_generator(module):
-    named = {node.attr for node in ast.walk(sources()[module]) if isinstance(node, ast.Attribute)}
-    assert not named & {"cuda", "manual_seed", "set_default_device", "set_default_dtype"}
+    attributes = [node for node in ast.walk(sources()[module]) if isinstance(node, ast.Attribute)]
+    assert not {node.attr for node in attributes} & {"cuda", "set_default_device", "set_default_dtype"}
+    seeded = [node.value for node in attributes if node.attr == "manual_seed"]
+    assert not [owner for owner in seeded if isinstance(owner, ast.Name) and owner.id == "torch"]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_sample_that_starts_at_its_minimum_takes_no_step(kind):
     start[1] += 1
     answer = minimize(fn, start, kind())
     assert answer.steps[[0, 2, 3]].tolist() == [0, 0, 0]
-    assert answer.evaluations[[0, 2, 3]].tolist() == [1, 1, 1]
+    assert (answer.evaluations[[0, 2, 3]] <= 1 + getattr(kind(), "power_iterations", 0)).all()
     assert answer.steps[1] > 0
     assert torch.equal(answer.z[[0, 2, 3]], start[[0, 2, 3]])
 

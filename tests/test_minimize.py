@@ -9,7 +9,7 @@ from conftest import normal
 
 from ebm import LBFGS, Adam, GradientDescent, Status, minimize
 from ebm.energies import LatentDecoder
-from ebm.solvers import Solver
+from ebm.solvers import Problem, Solver
 
 
 def rosenbrock(z):
@@ -56,16 +56,27 @@ class Recording(Solver):
     def patience(self):
         return self.solver.patience
 
-    def init(self, point):
+    def init(self, problem, point):
         self.seen.append(point)
-        return self.solver.init(point)
+        return self.solver.init(problem, point)
 
-    def step(self, evaluate, point, state):
-        def record(z):
-            self.seen.append(evaluate(z))
-            return self.seen[-1]
+    def step(self, problem, point, state):
+        return self.solver.step(Watched(problem, self.seen), point, state)
 
-        return self.solver.step(record, point, state)
+
+@dataclass
+class Watched:
+    """A problem, and every point that it is called at."""
+
+    problem: Problem
+    seen: list
+
+    def __call__(self, z):
+        self.seen.append(self.problem(z))
+        return self.seen[-1]
+
+    def __getattr__(self, name):
+        return getattr(self.problem, name)
 
 
 def test_rosenbrocks_valley_is_followed_to_its_end_as_by_scipy():
@@ -205,8 +216,9 @@ def test_evaluations_are_counted_as_they_happen(solver):
         return rosenbrock(z)
 
     answer = minimize(counted, STARTS, solver)
-    # Besides those of the solve: one to see the shape, and one at the answer for its derivative.
-    assert len(calls) == answer.evaluations.max() + 2
+    # Besides those of the solve: one to see the shape, one to see that it comes out the same, and one at the answer
+    # for its derivative.
+    assert len(calls) == answer.evaluations.max() + 3
     assert torch.equal(answer.evaluations, answer.steps + 1)
 
 

@@ -7,7 +7,7 @@ from typing import final
 
 import torch
 
-from ebm.solvers.solver import Evaluate, Point, Solver, State
+from ebm.solvers.solver import Point, Problem, Solver, State
 
 
 @final
@@ -23,15 +23,15 @@ class Adam(Solver):
     tolerance: float = 1e-4
     patience: int = 100
 
-    def init(self, point: Point) -> State:
+    def init(self, problem: Problem, point: Point) -> State:
         return torch.zeros_like(point.z), torch.zeros_like(point.z), point.energy.new_zeros(len(point.z), 1)
 
-    def step(self, evaluate: Evaluate, point: Point, state: State) -> tuple[Point, State]:
+    def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
         mean, square, count = state
-        count = count + 1
-        mean = self.beta1 * mean + (1 - self.beta1) * point.gradient
-        square = self.beta2 * square + (1 - self.beta2) * point.gradient.square()
+        count, slope = count + 1, problem.slope(point)
+        mean = self.beta1 * mean + (1 - self.beta1) * slope
+        square = self.beta2 * square + (1 - self.beta2) * slope.square()
         unbiased = mean / (1 - self.beta1**count)
         # At zero the root has an infinite slope, which unrolling through a first step would meet.
         scale = (square / (1 - self.beta2**count)).clamp_min(torch.finfo(square.dtype).tiny).sqrt()
-        return evaluate(point.z - self.rate * unbiased / (scale + self.epsilon)), (mean, square, count)
+        return problem(point.z - self.rate * unbiased / (scale + self.epsilon)), (mean, square, count)

@@ -7,24 +7,30 @@ from typing import final
 
 import torch
 
-from ebm.solvers.solver import Evaluate, Point, Solver, State
+from ebm.solvers.solver import Point, Problem, Solver, State
 
 
 @final
 @dataclass(frozen=True)
 class GradientDescent(Solver):
-    """`v <- momentum v + dE/dz`, `z <- z - rate v` (Polyak 1964: the heavy ball)."""
+    """`v <- momentum v + dE/dz`, `z <- z - rate v` (Polyak 1964: the heavy ball).
+
+    With `nesterov` the step is `rate (dE/dz + momentum v)` (Nesterov 1983, in the form of Sutskever et al. 2013).
+    """
 
     rate: float = 0.1
     momentum: float = 0.0
+    nesterov: bool = False
     steps: int = 1000
     tolerance: float = 1e-4
     patience: int = 100
 
-    def init(self, point: Point) -> State:
+    def init(self, problem: Problem, point: Point) -> State:
         return (torch.zeros_like(point.z),)
 
-    def step(self, evaluate: Evaluate, point: Point, state: State) -> tuple[Point, State]:
+    def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
         (velocity,) = state
-        velocity = self.momentum * velocity + point.gradient
-        return evaluate(point.z - self.rate * velocity), (velocity,)
+        slope = problem.slope(point)
+        velocity = self.momentum * velocity + slope
+        move = slope + self.momentum * velocity if self.nesterov else velocity
+        return problem(point.z - self.rate * move), (velocity,)

@@ -3,42 +3,58 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar
 
 from torch import Tensor
 
+from ebm.problem import Point as Point
+from ebm.problem import Problem as Problem
 
-class Point(NamedTuple):
-    """Where a batch of solves stands: `z` (N, D), its energies (N,) and their gradients (N, D)."""
-
-    z: Tensor
-    energy: Tensor
-    gradient: Tensor
-
-
-Evaluate = Callable[[Tensor], Point]  # (N, D) -> Point; what one call of it costs is one evaluation
 State = tuple[Tensor, ...]  # each with the batch as its leading axis
 
 
 class Solver(ABC):
     """How to take one step down. A frozen dataclass: the state goes in and comes out.
 
-    `minimize` is the one loop around it: it stops each sample by itself, keeps the best iterate and reports
-    failures. A step evaluates the energy once, so that steps and evaluations are the same number for every solver.
+    `minimize` is the one loop around it: it stops each sample by itself, leaves those that have ended out of the next
+    steps, keeps the best iterate and reports failures. Calling the problem costs one evaluation, and puts z back
+    inside its constraints; `problem.slope(point)` is the gradient less what they hold up.
     """
+
+    proximal: ClassVar[bool] = False
+    """Whether steps go through `problem.domain.prox`, so that penalties with a kink can be minimised."""
+    gradient_free: ClassVar[bool] = False
+    """Whether it looks at energies only, so that the gradient at its answer is not known."""
+    at_once: ClassVar[bool] = False
+    """Whether one step is the whole solve; what has not converged after it is out of `steps`, or has stalled."""
 
     steps: int
     """The most steps that a sample may take."""
     tolerance: float
-    """A sample has converged when no component of its gradient is larger than this."""
+    """A sample has converged when its residual is not above this: by default, no component of its slope is."""
     patience: int
-    """A sample has stalled after this many steps that lowered neither its energy nor its gradient."""
+    """A sample has stalled after this many steps that lowered neither its energy nor its slope."""
 
     @abstractmethod
-    def init(self, point: Point) -> State:
+    def init(self, problem: Problem, point: Point) -> State:
         """The solver's memory before the first step."""
 
     @abstractmethod
-    def step(self, evaluate: Evaluate, point: Point, state: State) -> tuple[Point, State]:
+    def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
         """The next point and the memory to take to the step after it; samples must not see each other."""
+
+    def start(self, problem: Problem, z: Tensor) -> Point:
+        """The point to start from, at one evaluation."""
+        return problem(z)
+
+    def residual(self, problem: Problem, point: Point, state: State) -> Tensor:
+        """How far each sample is from having converged, `(N,)`."""
+        return problem.slope(point).detach().abs().amax(-1)
+
+    def taken(self, steps: Tensor, state: State) -> Tensor:
+        """How many steps each sample has taken, out of `steps`: unless a solver counts its own, those of the loop."""
+        return steps
+
+    def evaluations(self, steps: Tensor, state: State, features: int) -> Tensor:
+        """Evaluations that each sample has taken after so many steps, a Hessian-vector product counted as one."""
+        return steps + 1

@@ -1,0 +1,122 @@
+"""Where z may be and what it costs there: a constraint or a penalty for each part of z, seen as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ebm.constraints import Constraint
+from ebm.layout import Layout
+from ebm.penalties import Penalty
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A constraint, a penalty or None for each leaf of z; all methods take and return rows `(N, D)`."""
+
+    layout: Layout
+    terms: tuple[Constraint | Penalty | None, ...]
+
+    @classmethod
+    def of(cls, layout: Layout, within: Any, penalty: Any) -> Domain | None:
+        """The domain of a layout, or None where z is free.
+
+        `within` and `penalty` are one term, which then holds for every part of z, or a tree of them like z itself.
+        Raises ValueError where one part has both, or where a term does not fit its part.
+        """
+        terms = []
+        for constraint, cost in zip(_spread(within, layout), _spread(penalty, layout), strict=True):
+            if constraint is not None and cost is not None:
+                raise ValueError(
+                    f"one part of z has both {constraint} and {cost}, whose proximal operators do not compose in"
+                    " general: use NonNegativeL1 for a sparse code that is not negative, or put one into the energy"
+                )
+            terms.append(constraint if cost is None else cost)
+        return cls(layout, tuple(terms)) if any(term is not None for term in terms) else None
+
+    @property
+    def penalised(self) -> bool:
+        """Whether some part of z has a penalty, which only a solver that takes proximal steps can minimise."""
+        return any(isinstance(term, Penalty) for term in self.terms)
+
+    def check(self, z: Tensor) -> None:
+        """Raise ValueError where a term does not fit its part of z."""
+        for term, leaf in zip(self.terms, self._leaves(z), strict=True):
+            if term is not None:
+                term.check(leaf)
+
+    def project(self, z: Tensor) -> Tensor:
+        """The nearest point that the constraints allow."""
+        return self._each(lambda t, z: t.project(z) if isinstance(t, Constraint) else z, z)
+
+    def prox(self, z: Tensor, step: Tensor) -> Tensor:
+        """The proximal step of the penalties, and the projection on the constraints; `step` is `(N, 1)`."""
+
+        def one(term: Constraint | Penalty | None, z: Tensor) -> Tensor:
+            if isinstance(term, Penalty):
+                return term.prox(z, step.reshape(len(z), *[1] * (z.ndim - 1)))
+            return z if term is None else term.project(z)
+
+        return self._each(one, z)
+
+    def cost(self, z: Tensor) -> Tensor:
+        """The sum `(N,)` of the penalties."""
+        leaves = zip(self.terms, self._leaves(z), strict=True)
+        costs = [term(leaf).reshape(len(z), -1).sum(1) for term, leaf in leaves if isinstance(term, Penalty)]
+        return torch.stack(costs).sum(0) if costs else z.new_zeros(len(z))
+
+    def tangent(self, z: Tensor, direction: Tensor) -> Tensor:
+        """What of a direction can be followed from z without leaving the constraints."""
+        return self._each(lambda t, z, v: t.tangent(z, v) if isinstance(t, Constraint) else v, z, direction)
+
+    def slope(self, z: Tensor, gradient: Tensor) -> Tensor:
+        """What is left of the gradient where constraints hold z up and penalties pull at it; zero at a minimum."""
+
+        def one(term: Constraint | Penalty | None, z: Tensor, gradient: Tensor) -> Tensor:
+            if isinstance(term, Penalty):
+                return term.subgradient(z, gradient)
+            return gradient if term is None else -term.tangent(z, -gradient)
+
+        return self._each(one, z, gradient)
+
+    def free(self, z: Tensor, gradient: Tensor, direction: Tensor) -> Tensor:
+        """What of a direction stays on the face that a minimum at z lies on."""
+        return self._each(lambda t, z, g, v: v if t is None else t.free(z, g, v), z, gradient, direction)
+
+    def curvature(self, z: Tensor, gradient: Tensor, direction: Tensor) -> Tensor:
+        """What the curvature of the face, or of the penalty on it, adds to a Hessian-vector product."""
+        return self._each(
+            lambda t, z, g, v: torch.zeros_like(v) if t is None else t.curvature(z, g, v), z, gradient, direction
+        )
+
+    def _leaves(self, rows: Tensor) -> list[Tensor]:
+        """The leaves of rows; one that is a number for each sample has a last axis of one."""
+        return [leaf[:, None] if leaf.ndim == 1 else leaf for leaf in self.layout.leaves(rows)]
+
+    def _each(self, fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        """`fn` of each term and its leaves."""
+        parts = zip(*(self._leaves(part) for part in rows), strict=True)
+        done = [fn(term, *part).reshape(len(rows[0]), -1) for term, part in zip(self.terms, parts, strict=True)]
+        return done[0] if len(done) == 1 else torch.cat(done, 1)
+
+
+def _spread(term: Any, layout: Layout) -> list[Any]:
+    """A term for each leaf, from one term for all or from a tree of them with None for what is free."""
+    if term is None or isinstance(term, Constraint | Penalty):
+        return [term] * len(layout.events)
+    like = tree_unflatten([None] * len(layout.events), layout.structure)
+    if type(term) is type(like) and _keys(term) == _keys(like):
+        return tree_flatten(term, is_leaf=lambda part: part is None or isinstance(part, Constraint | Penalty))[0]
+    raise ValueError(
+        f"`within` and `penalty` are one term for all of z, or a tree of terms (None where there is none) of the same"
+        f" structure as z: {layout.structure}, not {term!r}"
+    )
+
+
+def _keys(tree: Any) -> Any:
+    return sorted(tree) if isinstance(tree, dict) else len(tree)

@@ -1,0 +1,190 @@
+"""The one loop around every solver: each sample stops by itself, and what has ended costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ebm.problem import Point, Problem
+from ebm.solvers.line_search import choose
+from ebm.solvers.solver import Solver, State
+
+
+class Status(IntEnum):
+    """How a sample's solve ended."""
+
+    RUNNING = 0
+    CONVERGED = 1
+    OUT_OF_STEPS = 2
+    STALLED = 3
+    NOT_FINITE = 4
+
+    @property
+    def advice(self) -> str:
+        """What it means, and what to do about it."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.RUNNING: "the solve has not ended",
+    Status.CONVERGED: "no component of the gradient is larger than the tolerance",
+    Status.OUT_OF_STEPS: "still going down: raise `steps`, or take a faster solver such as LBFGS",
+    Status.STALLED: "no step lowers the energy any more: the tolerance is below what this dtype resolves (use float64"
+    " or raise `tolerance`), the rate is too high, or the energy has a kink",
+    Status.NOT_FINITE: "the energy or its gradient became NaN or infinite: lower the rate, start elsewhere, or keep `z`"
+    " where the energy is defined",
+}
+
+
+class Progress(NamedTuple):
+    """All that the loop knows of each sample, the batch as leading axis of everything."""
+
+    point: Point
+    residual: Tensor
+    best: Point
+    best_residual: Tensor
+    idle: Tensor
+    steps: Tensor
+    status: Tensor
+    state: State
+
+
+class Ended(NamedTuple):
+    """How the solves of N rows ended: the points, a status, and what each cost."""
+
+    point: Point
+    residual: Tensor
+    status: Tensor
+    steps: Tensor
+    evaluations: Tensor
+    trace: list[tuple[Tensor, Tensor, Tensor]]
+    """For each step the iterates (N, D), energies (N,) and residuals (N,), when asked for."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How `solve` runs: whether it keeps a trace, compiles a step, or keeps none of what a step computed."""
+
+    trace: bool = False
+    compile: bool = False
+    checkpoint: bool = False
+    share: float = 0.5
+    """The active samples are gathered when no more than this share of those computed is still going."""
+
+
+def solve(problem: Problem, z: Tensor, solver: Solver, loop: Loop) -> Ended:
+    """Take steps from the rows `z` (N, D) until each has ended."""
+    if torch.is_grad_enabled():
+        problem = replace(problem, anchor=z.detach())
+    progress = _begin(problem, z, solver)
+    whole, rows = progress, None
+    gathers = problem.given is not None and not loop.compile and not torch.is_grad_enabled()
+    # Asking whether all have ended waits for the device, so an accelerator is asked only now and then.
+    interval = 1 if z.device.type == "cpu" else 16
+    step = _stepper(loop)
+    trace = [_seen(progress)] if loop.trace else []
+    for count in range(1 if solver.at_once else solver.steps):
+        if count % interval == 0:
+            running = progress.status == Status.RUNNING
+            active = int(running.sum())
+            if active == 0:
+                break
+            if gathers and active <= loop.share * len(running):
+                whole = progress if rows is None else _scatter(whole, rows, progress)
+                kept = running.nonzero()[:, 0]
+                rows = kept if rows is None else rows[kept]
+                progress, problem = _gather(progress, kept), problem.subset(kept)
+        progress = step(problem, solver, progress)
+        if loop.trace:
+            trace.append(_seen(progress if rows is None else _scatter(whole, rows, progress)))
+    whole = progress if rows is None else _scatter(whole, rows, progress)
+    taken = solver.taken(whole.steps, whole.state)
+    unfinished = torch.where(taken >= solver.steps, int(Status.OUT_OF_STEPS), int(Status.STALLED))
+    status = torch.where(whole.status == Status.RUNNING, unfinished, whole.status)
+    point, residual = _finish(whole, status)
+    return Ended(point, residual, status, taken, solver.evaluations(whole.steps, whole.state, z.shape[1]), trace)
+
+
+def _stepper(loop: Loop) -> Callable[[Problem, Solver, Progress], Progress]:
+    if loop.compile:
+        return torch.compile(advance, dynamic=False)
+    if loop.checkpoint:
+        return lambda *parts: checkpoint(advance, *parts, use_reentrant=False)
+    return advance
+
+
+def advance(problem: Problem, solver: Solver, was: Progress) -> Progress:
+    """One step of every sample that is still going; those that have ended stay as they are."""
+    running = was.status == Status.RUNNING
+    new, state = solver.step(problem, was.point, was.state)
+    point = choose(running, new, was.point)
+    residual = torch.where(running, solver.residual(problem, new, state), was.residual)
+    better, progress = _improves(problem, point, residual, was)
+    better = better & running
+    idle = torch.where(progress, 0, was.idle + 1)
+    return Progress(
+        point=point,
+        residual=residual,
+        best=choose(better, point, was.best),
+        best_residual=torch.where(better, residual, was.best_residual),
+        idle=idle,
+        steps=was.steps + running,
+        status=torch.where(running, _status(point, residual, idle, solver), was.status),
+        state=state,
+    )
+
+
+def _begin(problem: Problem, z: Tensor, solver: Solver) -> Progress:
+    point = solver.start(problem, z)
+    state = solver.init(problem, point)
+    residual = solver.residual(problem, point, state)
+    zeros = torch.zeros(len(z), dtype=torch.long, device=z.device)
+    return Progress(point, residual, point, residual, zeros, zeros, _status(point, residual, zeros, solver), state)
+
+
+def _finish(whole: Progress, status: Tensor) -> tuple[Point, Tensor]:
+    converged = status == Status.CONVERGED
+    return choose(converged, whole.point, whole.best), torch.where(converged, whole.residual, whole.best_residual)
+
+
+def _status(point: Point, residual: Tensor, idle: Tensor, solver: Solver) -> Tensor:
+    finite = point.energy.isfinite() & point.gradient.isfinite().all(-1)
+    status = torch.where(idle >= solver.patience, int(Status.STALLED), int(Status.RUNNING))
+    status = torch.where(residual <= solver.tolerance, int(Status.CONVERGED), status)
+    return torch.where(finite, status, int(Status.NOT_FINITE))
+
+
+def _improves(problem: Problem, point: Point, residual: Tensor, was: Progress) -> tuple[Tensor, Tensor]:
+    """Whether a point is better than the best so far, and whether by more than rounding could make it."""
+    noise = 10 * problem.resolution * was.best.energy.abs()
+    lower = point.energy < was.best.energy - noise
+    level = point.energy <= was.best.energy + noise
+    flatter = level & (residual < was.best_residual)
+    progress = lower | (level & (residual < 0.9 * was.best_residual))
+    return lower | flatter, progress
+
+
+def _seen(progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
+    return progress.point.z, progress.point.energy, progress.residual
+
+
+def _gather(whole: Progress, rows: Tensor) -> Progress:
+    return _tree(lambda part: part[rows], whole)
+
+
+def _scatter(whole: Progress, rows: Tensor, part: Progress) -> Progress:
+    return _tree(lambda all_, some: all_.index_copy(0, rows, some), whole, part)
+
+
+def _tree(fn: Callable[..., Tensor], *trees: Any) -> Any:
+    """`fn` of the tensors of named tuples, whose class is kept."""
+    if isinstance(trees[0], Tensor):
+        return fn(*trees)
+    parts = [_tree(fn, *part) for part in zip(*trees, strict=True)]
+    return type(trees[0])(*parts) if hasattr(trees[0], "_fields") else tuple(parts)

@@ -1,0 +1,95 @@
+"""The cross-entropy method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from ebm.solvers.population import check_positive, evaluate, lowest, normals, project, start_without_gradient
+from ebm.solvers.solver import Point, Problem, Solver, State
+
+
+class Search(NamedTuple):
+    """The distribution that each sample draws its candidates from, and how often it has."""
+
+    mean: Tensor  # (N, D)
+    deviation: Tensor  # (N, D)
+    count: Tensor  # (N,)
+
+
+@final
+@dataclass(frozen=True)
+class CrossEntropyMethod(Solver):
+    """`z_k ~ N(mean, deviation^2)`; mean and deviation are refitted to the `elites` of the lowest energy, and so on.
+
+    Rubinstein and Kroese 2004, and de Boer et al. 2005, section 5: a normal distribution of independent coordinates,
+    fitted by maximum likelihood. Of the old deviation the share `smoothing` is kept, which holds off a collapse short
+    of the minimum (there `1 - alpha`; the mean is not smoothed), and it never falls below `minimum_deviation`. A step
+    evaluates the mean and `population` candidates, all of them inside the constraints; the answer is the best of all.
+
+    Energies may be steps or have no derivative: none is taken, and the choice of elites has none either, so that
+    derivatives of z itself need `Implicit`. A sample has converged when no deviation is above the tolerance: its
+    search has narrowed to a point, which is a minimum unless the deviation was too small, or the population, to see a
+    better one. A minimum deviation above the tolerance keeps it searching for all of its steps.
+    """
+
+    gradient_free: ClassVar[bool] = True
+
+    population: int = 64
+    elites: int = 8
+    deviation: float = 1.0
+    smoothing: float = 0.5
+    minimum_deviation: float = 0.0
+    seed: int = 0
+    steps: int = 200
+    tolerance: float = 1e-4
+    patience: int = 100
+
+    def __post_init__(self) -> None:
+        check_positive(self, "deviation")
+        if not 2 <= self.elites <= self.population:
+            raise ValueError(
+                f"the deviation of the elites needs two of them, out of the population: got {self.elites} elites of"
+                f" {self.population}; a tenth of the population is usual"
+            )
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"`smoothing` is the share of the old that is kept, from 0 to below 1, not {self.smoothing}")
+        if not 0 <= self.minimum_deviation <= self.deviation:
+            raise ValueError(
+                f"`minimum_deviation` is from 0 to the first deviation, {self.deviation}, not {self.minimum_deviation}"
+            )
+
+    def start(self, problem: Problem, z: Tensor) -> Point:
+        return start_without_gradient(problem, z)
+
+    def init(self, problem: Problem, point: Point) -> State:
+        count = torch.zeros(len(point.z), dtype=torch.long, device=point.z.device)
+        return Search(point.z, torch.full_like(point.z, self.deviation), count)
+
+    def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
+        search = Search(*state)
+        noise = normals(self.seed, search.count, self.population, point.z)
+        z, energies = evaluate(problem, search.mean, search.deviation * noise)
+        mean, deviation = self._fit(z[1:], energies[1:], search)
+        deviation = self.smoothing * search.deviation + (1 - self.smoothing) * deviation
+        after = Search(project(problem, mean), deviation.clamp_min(self.minimum_deviation), search.count + 1)
+        return lowest(point, z, energies), after
+
+    def residual(self, problem: Problem, point: Point, state: State) -> Tensor:
+        return Search(*state).deviation.amax(-1)
+
+    def evaluations(self, steps: Tensor, state: State, features: int) -> Tensor:
+        return 1 + steps * (1 + self.population)
+
+    def _fit(self, z: Tensor, energies: Tensor, search: Search) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (N, D) of the elites; the old ones where no candidate has a finite energy."""
+        best = energies.sort(dim=0, stable=True).indices[: self.elites]  # of equal energies the first, on any device
+        elites = z.gather(0, best[..., None].expand(-1, -1, z.shape[-1]))
+        finite = energies.gather(0, best).isfinite()[..., None]
+        number = finite.sum(0)
+        mean = torch.where(finite, elites, 0).sum(0) / number.clamp_min(1)
+        variance = torch.where(finite, (elites - mean).square(), 0).sum(0) / number.clamp_min(1)
+        return torch.where(number > 0, mean, search.mean), torch.where(number > 0, variance.sqrt(), search.deviation)
