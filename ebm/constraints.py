@@ -107,7 +107,7 @@ class NonNegative(Constraint):
 @final
 @dataclass(frozen=True)
 class Simplex(Constraint):
-    """`z >= 0` exactly, and `|sum(z) - total| <= s total` with `s` of 8 eps, or of 1 eps in half precision.
+    """`z >= 0` exactly, and `|sum(z) - total| <= s total` with `s` of 32 eps, or of 1 eps in half precision.
 
     By sorting (Held, Wolfe and Crowder 1974; Duchi et al. 2008, fig. 1). Sums are taken in float32 at least.
     """
@@ -143,7 +143,7 @@ class Simplex(Constraint):
 @final
 @dataclass(frozen=True)
 class Sphere(Constraint):
-    """`|z| = radius`, up to 8 eps of it, or 1 eps in half precision; a row of zeros goes to the first axis.
+    """`|z| = radius`, up to 32 eps of it, or 1 eps in half precision; a row of zeros goes to the first axis.
 
     Curvature: `K = -(gradient . z) / radius^2 Q` (Absil, Mahony and Sepulchre 2008).
     """
@@ -251,7 +251,7 @@ def _wide(z: Tensor) -> Tensor:
 
 def _slack(z: Tensor) -> float:
     """How far rounding may put the norm or the sum of what was projected, relative to what it should be."""
-    return max(8 * torch.finfo(_wide(z[..., :0]).dtype).eps, torch.finfo(z.dtype).eps)
+    return max(32 * torch.finfo(_wide(z[..., :0]).dtype).eps, torch.finfo(z.dtype).eps)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
