@@ -9,7 +9,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ebm.curvature import product_of
 from ebm.linear import LinearSolution, conjugate_gradients, solve_dense
@@ -193,9 +192,8 @@ class _FollowOnce(torch.autograd.Function):
     forward = _Follow.forward
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, v: Tensor) -> Any:
-        return None, -_checked(ctx.system, v), None
+        return None, _Refuse.apply(-_checked(ctx.system, v), ctx.system.gradient, _SECOND_OF_Z), None
 
 
 class _FirstOrder(torch.autograd.Function):
@@ -209,20 +207,30 @@ class _FirstOrder(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> Any:
         # Ties the weights to the energy's graph, so that any way back to a parameter a second time leads through here.
-        return _Refuse.apply(weights, *ctx.saved_tensors)
+        return _Refuse.apply(weights, *ctx.saved_tensors, _SECOND_OF_ENERGY)
 
 
 class _Refuse(torch.autograd.Function):
+    """A tensor, tied to a graph: a derivative of it that leads into that graph raises."""
+
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, energy: Tensor) -> Tensor:
-        return weights.clone()
+    def forward(ctx: Any, values: Tensor, graph: Tensor, message: str) -> Tensor:
+        ctx.message = message
+        return values.clone()
 
     @staticmethod
     def backward(ctx: Any, _: Tensor) -> Any:
-        raise RuntimeError(
-            "a second derivative of min_z E needs the derivative of the minimiser, which `Detached` leaves out; without"
-            " it they would be silently wrong. Use `adjoint=Implicit()`, or `Unrolled()`"
-        )
+        raise RuntimeError(ctx.message)
+
+
+_SECOND_OF_ENERGY = (
+    "a second derivative of min_z E needs the derivative of the minimiser, which `Detached` leaves out; without it it"
+    " would be silently wrong. Use `adjoint=Implicit()`, or `Unrolled()`"
+)
+_SECOND_OF_Z = (
+    "a second derivative of the minimiser z needs third derivatives of the energy, which `Implicit` leaves out: it has"
+    " those of the energy at the minimum only. Use `Unrolled()`"
+)
 
 
 def _checked(system: _System, v: Tensor) -> Tensor:

@@ -51,8 +51,8 @@ class Domain:
                 term.check(leaf)
 
     def project(self, z: Tensor) -> Tensor:
-        """The nearest point that the constraints allow."""
-        return self._each(lambda t, z: t.project(z) if isinstance(t, Constraint) else z, z)
+        """The nearest point that the constraints allow and at which the penalties are finite."""
+        return self._each(lambda t, z: z if t is None else t.project(z), z)
 
     def prox(self, z: Tensor, step: Tensor) -> Tensor:
         """The proximal step of the penalties, and the projection on the constraints; `step` is `(N, 1)`."""

@@ -159,7 +159,8 @@ def pose(
     if domain is not None:
         domain.check(rows)
         rows = domain.project(rows)
-    resolution = max(torch.finfo(energies.dtype).eps, torch.finfo(layout.row_dtype).eps)
+    kept_in = energies.dtype if energies.is_floating_point() else layout.row_dtype  # counts are exact
+    resolution = max(torch.finfo(kept_in).eps, torch.finfo(layout.row_dtype).eps)
     held = None if given is None else given_rows(given, batch)
     problem = Problem(fn, layout, held, domain, resolution=resolution)
     _check_deterministic(problem, rows, energies)
@@ -201,7 +202,7 @@ def _check_deterministic(problem: Problem, rows: Tensor, energies: Tensor) -> No
 
 
 def _check_solver(problem: Problem, solver: Solver) -> None:
-    if problem.domain is not None and problem.domain.penalised and not solver.proximal:
+    if problem.domain is not None and problem.domain.penalised and not (solver.proximal or solver.gradient_free):
         raise ValueError(
             f"{type(solver).__name__} follows gradients, which a penalty has none of where it matters, at its kinks:"
             " use ProximalGradient, or write a smooth penalty into the energy"

@@ -43,6 +43,10 @@ class Penalty(ABC):
     def curvature(self, z: Tensor, gradient: Tensor, v: Tensor) -> Tensor:
         """`K v`, with `K = Q K Q` the Hessian of the penalty along what is free."""
 
+    def project(self, z: Tensor) -> Tensor:
+        """The nearest point at which the penalty is finite."""
+        return z
+
     def check(self, z: Tensor) -> None:
         """Raise ValueError where the penalty does not fit `z`."""
         return
@@ -59,7 +63,7 @@ class L1(Penalty):
         _check_strength(self)
 
     def __call__(self, z: Tensor) -> Tensor:
-        return self.strength * z.abs().sum(-1)
+        return self.strength * torch.linalg.vector_norm(z, ord=1, dim=-1)
 
     def prox(self, z: Tensor, step: Tensor | float) -> Tensor:
         return _soft(z, step * self.strength)
@@ -93,6 +97,9 @@ class NonNegativeL1(Penalty):
 
     def prox(self, z: Tensor, step: Tensor | float) -> Tensor:
         return (z - step * self.strength).relu()
+
+    def project(self, z: Tensor) -> Tensor:
+        return z.relu()
 
     def subgradient(self, z: Tensor, gradient: Tensor) -> Tensor:
         slope = gradient + self.strength
@@ -183,7 +190,7 @@ class L2(Penalty):
 
 
 def _soft(z: Tensor, amount: Tensor | float) -> Tensor:
-    return z.sign() * (z.abs() - amount).relu()
+    return z - z.clamp(-amount, amount)  # type: ignore[arg-type]  # exactly zero where it is within
 
 
 def _shrink(groups: Tensor, amount: Tensor | float) -> Tensor:

@@ -164,7 +164,7 @@ def value_and_gradient(fn: RowEnergy, z: Tensor) -> tuple[Tensor, Tensor]:
 
     Raises ValueError where the energies do not depend on z in a way that can be differentiated.
     """
-    if torch.is_inference_mode_enabled() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
 
         def total(z: Tensor) -> tuple[Tensor, Tensor]:
             energies = fn(z)

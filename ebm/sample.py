@@ -11,18 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad_and_value
-from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map
 
-from ebm.layout import Layout, Tree, batch_of, check_start, given_rows, map_rows
+from ebm.layout import Layout, Tree, batch_of, check_start
 from ebm.problem import Point, RowEnergy
+from ebm.samplers.evaluation import Evaluation, of_replicas, of_rows
 from ebm.samplers.hamiltonian import Hamiltonian
 from ebm.samplers.sampler import Evaluate, Noise, Sampler, State, check_count
 
-_BLOCK = 16
-"""Steps whose noise is drawn at once, and at whose end divergence is looked for."""
-_LARGEST = 2**24
-"""The most random numbers to draw at once."""
+_BLOCK = 16  # steps whose noise is drawn at once, and at whose end divergence is looked for
+_LARGEST = 2**24  # random numbers to draw at once, at most
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,7 @@ class Samples:
     acceptance: Tensor
     """The share of moves after warm-up that each chain took, `(*batch,)`; 1 for a sampler that refuses none."""
     swap_acceptance: Tensor
-    """The share of swaps after warm-up that each pair of neighbouring replicas took, `(*batch, replicas - 1)`; NaN for
-    a pair that never tried."""
+    """The share of swaps after warm-up that neighbouring replicas took, `(*batch, replicas - 1)`; NaN if none tried."""
     evaluations: int
     """Evaluations of the energy and its gradient of each chain, replicas and warm-up included."""
     temperature: float
@@ -45,9 +42,9 @@ class Samples:
     effective_temperature: Tensor
     """The temperature of each chain, `(*batch,)`: `<(z - c) . dE/dz> / D` over its draws, by the virial theorem.
 
-    For draws of `exp(-E / T)` it is T for any c (the mean start of all chains, which is near and does not depend on the
-    noise), if z has no boundary and does not wrap around as angles do. It errs by the noise of few draws, is low as
-    long as chains have not reached all of their distribution, and is off by what a sampler's steps are.
+    For draws of `exp(-E / T)` it is T for any c (here the mean start of all chains, which knows nothing of the noise),
+    if z has no boundary and does not wrap around as angles do. Few draws are noisy; chains that are still near their
+    start give too little; steps that are too long give too much.
     """
 
     def by_chain(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -56,8 +53,7 @@ class Samples:
         parts["energy"] = self.energy
         chains = {name: part.flatten(1, self.energy.ndim - 1).transpose(0, 1) for name, part in parts.items()}
         return {
-            name: (part.float() if part.dtype == torch.bfloat16 else part).cpu().numpy()
-            for name, part in chains.items()
+            name: part.to(torch.promote_types(part.dtype, torch.float16)).cpu().numpy() for name, part in chains.items()
         }
 
     def summary(self) -> str:
@@ -100,21 +96,20 @@ def sample(
     blocks of steps, which takes a minute and pays when energies of one shape are sampled for long. `progress` is told
     the share of the steps that are done, now and then.
 
-    Raises ValueError if `fn` does not return one energy a sample, if the start or its energies are not finite, or for
-    an impossible number of steps or temperature; RuntimeError where chains diverge, with the share of them, the step
-    and what to do.
+    Raises ValueError if `fn` does not return one energy a sample, if the start or its energies are not finite, or for a
+    plan that makes no sense; RuntimeError where chains diverge, with the share of them, the step and what to do.
     """
     sampler = sampler or Hamiltonian()
     plan = Plan(draws, warmup, thin, temperature)
     _check_generator(generator, start)
     with torch.no_grad():
         layout, rows, single = _lay_out(fn, start, given)
-        energies = _of_replicas(fn, layout, given, single, sampler.replicas)
+        energies = of_replicas(fn, layout, given, single, sampler.replicas)
         ones = rows.new_ones(len(rows))
         with torch.enable_grad():
-            point = _Evaluation(single, ones)(rows)
+            point = Evaluation(single, ones)(rows)
         _check_energies(point)
-        evaluate = _Evaluation(energies, ones.repeat(sampler.replicas))
+        evaluate = Evaluation(energies, ones.repeat(sampler.replicas))
         run = _Run(evaluate, sampler, plan, point, sampler.init(point))
         run.take_all(generator, compile, progress or (lambda share: None))
         return run.samples(layout)
@@ -143,62 +138,6 @@ class Plan:
     def kept(self, begin: int, end: int) -> list[int]:
         """Those of the steps from `begin` to `end` that are kept."""
         return [step for step in range(max(begin, self.warmup), end) if (step - self.warmup + 1) % self.thin == 0]
-
-
-class _Evaluation:
-    """Energies and gradients of rows `(R N, D)`, where gradients are switched on: one call is one evaluation."""
-
-    def __init__(self, energies: Callable[[Tensor], Tensor], ones: Tensor) -> None:
-        self.energies, self.ones = energies, ones
-
-    def __call__(self, z: Tensor) -> Point:
-        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
-
-            def total(z: Tensor) -> tuple[Tensor, Tensor]:
-                energies = self.energies(z)
-                return energies.sum(), energies
-
-            gradient, (_, energies) = grad_and_value(total, has_aux=True)(z)
-            return Point(z, energies, gradient)
-        leaf = z.detach().requires_grad_()  # the same without the overhead of torch.func
-        energies = self.energies(leaf)
-        if not energies.requires_grad:
-            raise ValueError(
-                "the energy has no derivative with respect to z: it does not use z, or detaches or rounds it on the"
-                " way, and samplers follow the gradient"
-            )
-        (gradient,) = torch.autograd.grad(energies, leaf, self.ones)
-        return Point(z, energies.detach(), gradient)
-
-
-def _of_rows(fn: Callable[..., Tensor], layout: Layout, given: tuple[Tree, ...], dtype: torch.dtype) -> RowEnergy:
-    """The function of rows `(N, D)`, which it sees in their own shape; `dtype` is that of its energies."""
-    plain = layout.structure.is_leaf() and len(layout.batch) == len(layout.events[0]) == 1
-    if plain and layout.dtype == layout.row_dtype == dtype:
-        return lambda z: fn(z, *given)  # a view that changes nothing costs as much as a layer of a small network
-    return lambda z: fn(layout.tree(z, layout.batch), *given).reshape(-1).to(layout.row_dtype)
-
-
-def _of_replicas(
-    fn: Callable[..., Tensor], layout: Layout, given: tuple[Tree, ...] | None, single: RowEnergy, replicas: int
-) -> RowEnergy:
-    """The function of the rows `(R N, D)` of R replicas: all at once where `given` is named, else one by one."""
-    if replicas == 1:
-        return single
-    if given is None:
-        return lambda z: torch.cat([single(part) for part in z.chunk(replicas)])
-    held = map_rows(lambda rows: rows.repeat(replicas, *[1] * (rows.ndim - 1)), given_rows(given, layout.batch))
-
-    def together(z: Tensor) -> Tensor:
-        energies = fn(layout.tree(z), *held)
-        if energies.shape != z.shape[:1]:
-            raise ValueError(
-                f"the energies of {len(z)} samples are of shape {tuple(energies.shape)}: replicas are evaluated at once"
-                " where `given` is named, so name there all that has a row for each sample, or leave `given` out"
-            )
-        return energies.to(layout.row_dtype)
-
-    return together
 
 
 class Moves(NamedTuple):
@@ -262,7 +201,7 @@ class _Run:
         self.centre = z.mean(0)
         self.z, self.energy = z.new_empty(draws, *z.shape), z.new_empty(draws, len(z))
         self.virial, self.accepted = torch.zeros_like(self.point.energy), torch.zeros_like(self.point.energy)
-        self.swapped, self.tried = torch.zeros_like(self.state.swapped), torch.zeros_like(self.state.swapped)
+        self.swapped, self.tried = z.new_zeros(2, len(z), self.sampler.replicas - 1)
 
     def take_all(self, generator: torch.Generator | None, compile: bool, progress: Callable[[float], None]) -> None:
         """All steps of the plan, in blocks whose length does not depend on it: neither do the noise and the chain."""
@@ -285,11 +224,12 @@ class _Run:
         begin, end = self.done, self.done + len(points)
         self.check(torch.stack([state.error for state in states]))
         counted = states[max(0, self.plan.warmup - begin) :]
-        if counted:
-            self.accepted += torch.stack([state.accepted for state in counted]).sum(0)
-            swapped = torch.stack([state.swapped for state in counted])
-            self.swapped += swapped.nansum(0)
-            self.tried += (~swapped.isnan()).sum(0)
+        accepted = [state.accepted for state in counted if state.accepted is not None]
+        self.accepted += torch.stack(accepted).sum(0) if accepted else len(counted)
+        swapped = [state.swapped for state in counted if state.swapped is not None]
+        if swapped:
+            self.swapped += torch.stack(swapped).nansum(0)
+            self.tried += (~torch.stack(swapped).isnan()).sum(0)
         self.keep([points[step - begin] for step in self.plan.kept(begin, end)], begin)
         self.point, self.state, self.done = points[-1], states[-1], end
 
@@ -298,9 +238,9 @@ class _Run:
         if not points:
             return
         first = max(0, begin - self.plan.warmup) // self.plan.thin
-        last = first + len(points)
-        z = torch.stack([point.z for point in points], out=self.z[first:last])
-        torch.stack([point.energy for point in points], out=self.energy[first:last])
+        draws = slice(first, first + len(points))
+        z = torch.stack([point.z for point in points], out=self.z[draws])
+        torch.stack([point.energy for point in points], out=self.energy[draws])
         gradients = torch.stack([point.gradient for point in points])
         self.virial += (z - self.centre).mul_(gradients).sum((0, -1))
 
@@ -323,7 +263,7 @@ class _Run:
             z=layout.tree(self.z, (self.plan.draws, *batch)),
             energy=self.energy.reshape(self.plan.draws, *batch),
             acceptance=(self.accepted / counted).reshape(batch),
-            swap_acceptance=(self.swapped / self.tried).reshape(*batch, -1 if self.tried.numel() else 0),
+            swap_acceptance=(self.swapped / self.tried).reshape(*batch, self.sampler.replicas - 1),
             evaluations=1 + self.plan.steps * self.sampler.evaluations,
             temperature=self.plan.temperature,
             effective_temperature=(self.virial / (self.plan.draws * self.z.shape[-1])).reshape(batch),
@@ -340,7 +280,7 @@ def _lay_out(
         raise ValueError(f"there is no chain to run: the batch has shape {tuple(batch)}")
     layout = Layout.of(start, batch)
     rows = layout.rows(tree_map(Tensor.detach, start))
-    return layout, rows, _of_rows(fn, layout, given or (), energies.dtype)
+    return layout, rows, of_rows(fn, layout, given or (), energies.dtype)
 
 
 def _check_energies(point: Point) -> None:
@@ -353,9 +293,8 @@ def _check_energies(point: Point) -> None:
 
 
 def _check_generator(generator: torch.Generator | None, start: Tree) -> None:
-    leaf = tree_flatten_with_path(start)[0][0][1]
-    if generator is not None and isinstance(leaf, Tensor) and generator.device.type != leaf.device.type:
-        raise ValueError(
-            f"the generator is on {generator.device} and the start on {leaf.device}: make it by"
-            f" torch.Generator({str(leaf.device)!r})"
-        )
+    for leaf in tree_leaves(start):
+        if generator is not None and isinstance(leaf, Tensor) and generator.device.type != leaf.device.type:
+            raise ValueError(
+                f"the generator is on {generator.device}, but the start on {leaf.device}: make one for that"
+            )

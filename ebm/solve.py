@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ebm.problem import Point, Problem
-from ebm.solvers.line_search import choose
+from ebm.solvers.line_search import NOISE, choose, finite
 from ebm.solvers.solver import Solver, State
 
 
@@ -33,7 +34,8 @@ class Status(IntEnum):
 
 _ADVICE = {
     Status.RUNNING: "the solve has not ended",
-    Status.CONVERGED: "no component of the gradient is larger than the tolerance",
+    Status.CONVERGED: "no component of the gradient is larger than the tolerance (or a search that takes none has"
+    " narrowed to it)",
     Status.OUT_OF_STEPS: "still going down: raise `steps`, or take a faster solver such as LBFGS",
     Status.STALLED: "no step lowers the energy any more: the tolerance is below what this dtype resolves (use float64"
     " or raise `tolerance`), the rate is too high, or the energy has a kink",
@@ -53,6 +55,18 @@ class Progress(NamedTuple):
     steps: Tensor
     status: Tensor
     state: State
+
+
+class Outcome(NamedTuple):
+    """What is to be known of each sample when it has ended."""
+
+    point: Point
+    residual: Tensor
+    best: Point
+    best_residual: Tensor
+    status: Tensor
+    steps: Tensor
+    evaluations: Tensor
 
 
 class Ended(NamedTuple):
@@ -83,32 +97,27 @@ def solve(problem: Problem, z: Tensor, solver: Solver, loop: Loop) -> Ended:
     if torch.is_grad_enabled():
         problem = replace(problem, anchor=z.detach())
     progress = _begin(problem, z, solver)
-    whole, rows = progress, None
+    whole, rows = _outcome(progress, solver), None
     gathers = problem.given is not None and not loop.compile and not torch.is_grad_enabled()
     # Asking whether all have ended waits for the device, so an accelerator is asked only now and then.
     interval = 1 if z.device.type == "cpu" else 16
     step = _stepper(loop)
-    trace = [_seen(progress)] if loop.trace else []
+    trace = [_seen(whole)] if loop.trace else []
     for count in range(1 if solver.at_once else solver.steps):
         if count % interval == 0:
-            running = progress.status == Status.RUNNING
+            running = progress.status == int(Status.RUNNING)
             active = int(running.sum())
             if active == 0:
                 break
             if gathers and active <= loop.share * len(running):
-                whole = progress if rows is None else _scatter(whole, rows, progress)
+                whole = _scatter(whole, rows, _outcome(progress, solver))
                 kept = running.nonzero()[:, 0]
                 rows = kept if rows is None else rows[kept]
-                progress, problem = _gather(progress, kept), problem.subset(kept)
+                progress, problem = _tree(partial(_rows, kept), progress), problem.subset(kept)
         progress = step(problem, solver, progress)
         if loop.trace:
-            trace.append(_seen(progress if rows is None else _scatter(whole, rows, progress)))
-    whole = progress if rows is None else _scatter(whole, rows, progress)
-    taken = solver.taken(whole.steps, whole.state)
-    unfinished = torch.where(taken >= solver.steps, int(Status.OUT_OF_STEPS), int(Status.STALLED))
-    status = torch.where(whole.status == Status.RUNNING, unfinished, whole.status)
-    point, residual = _finish(whole, status)
-    return Ended(point, residual, status, taken, solver.evaluations(whole.steps, whole.state, z.shape[1]), trace)
+            trace.append(_seen(_scatter(whole, rows, _outcome(progress, solver))))
+    return _end(_scatter(whole, rows, _outcome(progress, solver)), solver, trace)
 
 
 def _stepper(loop: Loop) -> Callable[[Problem, Solver, Progress], Progress]:
@@ -121,13 +130,13 @@ def _stepper(loop: Loop) -> Callable[[Problem, Solver, Progress], Progress]:
 
 def advance(problem: Problem, solver: Solver, was: Progress) -> Progress:
     """One step of every sample that is still going; those that have ended stay as they are."""
-    running = was.status == Status.RUNNING
+    running = was.status == int(Status.RUNNING)
     new, state = solver.step(problem, was.point, was.state)
     point = choose(running, new, was.point)
     residual = torch.where(running, solver.residual(problem, new, state), was.residual)
     better, progress = _improves(problem, point, residual, was)
     better = better & running
-    idle = torch.where(progress, 0, was.idle + 1)
+    idle = (was.idle + 1).masked_fill(progress, 0)
     return Progress(
         point=point,
         residual=residual,
@@ -148,21 +157,33 @@ def _begin(problem: Problem, z: Tensor, solver: Solver) -> Progress:
     return Progress(point, residual, point, residual, zeros, zeros, _status(point, residual, zeros, solver), state)
 
 
-def _finish(whole: Progress, status: Tensor) -> tuple[Point, Tensor]:
-    converged = status == Status.CONVERGED
-    return choose(converged, whole.point, whole.best), torch.where(converged, whole.residual, whole.best_residual)
+def _end(whole: Outcome, solver: Solver, trace: list[tuple[Tensor, Tensor, Tensor]]) -> Ended:
+    unfinished = torch.where(whole.steps >= solver.steps, int(Status.OUT_OF_STEPS), int(Status.STALLED))
+    status = torch.where(whole.status == int(Status.RUNNING), unfinished, whole.status)
+    converged = status == int(Status.CONVERGED)
+    point = choose(converged, whole.point, whole.best)
+    residual = torch.where(converged, whole.residual, whole.best_residual)
+    return Ended(point, residual, status, whole.steps, whole.evaluations, trace)
+
+
+def _outcome(progress: Progress, solver: Solver) -> Outcome:
+    steps, state = progress.steps, progress.state
+    return Outcome(
+        *(progress.point, progress.residual, progress.best, progress.best_residual, progress.status),
+        steps=solver.taken(steps, state),
+        evaluations=solver.evaluations(steps, state, progress.point.z.shape[1]),
+    )
 
 
 def _status(point: Point, residual: Tensor, idle: Tensor, solver: Solver) -> Tensor:
-    finite = point.energy.isfinite() & point.gradient.isfinite().all(-1)
+    usable = point.energy.isfinite() & finite(point.gradient)
     status = torch.where(idle >= solver.patience, int(Status.STALLED), int(Status.RUNNING))
-    status = torch.where(residual <= solver.tolerance, int(Status.CONVERGED), status)
-    return torch.where(finite, status, int(Status.NOT_FINITE))
+    return status.masked_fill(residual <= solver.tolerance, Status.CONVERGED).masked_fill(~usable, Status.NOT_FINITE)
 
 
 def _improves(problem: Problem, point: Point, residual: Tensor, was: Progress) -> tuple[Tensor, Tensor]:
     """Whether a point is better than the best so far, and whether by more than rounding could make it."""
-    noise = 10 * problem.resolution * was.best.energy.abs()
+    noise = NOISE * problem.resolution * was.best.energy.abs()
     lower = point.energy < was.best.energy - noise
     level = point.energy <= was.best.energy + noise
     flatter = level & (residual < was.best_residual)
@@ -170,16 +191,17 @@ def _improves(problem: Problem, point: Point, residual: Tensor, was: Progress) -
     return lower | flatter, progress
 
 
-def _seen(progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
-    return progress.point.z, progress.point.energy, progress.residual
+def _seen(outcome: Outcome) -> tuple[Tensor, Tensor, Tensor]:
+    return outcome.point.z, outcome.point.energy, outcome.residual
 
 
-def _gather(whole: Progress, rows: Tensor) -> Progress:
-    return _tree(lambda part: part[rows], whole)
+def _rows(rows: Tensor, whole: Tensor) -> Tensor:
+    return whole[rows]
 
 
-def _scatter(whole: Progress, rows: Tensor, part: Progress) -> Progress:
-    return _tree(lambda all_, some: all_.index_copy(0, rows, some), whole, part)
+def _scatter(whole: Outcome, rows: Tensor | None, part: Outcome) -> Outcome:
+    """The outcome of all, with that of some rows written into it."""
+    return part if rows is None else _tree(lambda all_, some: all_.index_copy(0, rows, some), whole, part)
 
 
 def _tree(fn: Callable[..., Tensor], *trees: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from ebm.solvers.line_search import choose, first_length
+from ebm.solvers.line_search import NOISE, choose, first_length
 from ebm.solvers.solver import Point, Problem, Solver, State
 
 
@@ -47,7 +47,7 @@ class BarzilaiBorwein(Solver):
         trial = problem(point.z - length[:, None] * slope)
         promised = (slope * (trial.z - point.z)).sum(-1)
         ceiling = recent.amax(-1)
-        slack = 10 * problem.resolution * ceiling.abs()
+        slack = NOISE * problem.resolution * ceiling.abs()
         taken = trial.energy <= ceiling + self.decrease * promised + slack
         taken = taken & trial.gradient.isfinite().all(-1)
         after = choose(taken, trial, point)

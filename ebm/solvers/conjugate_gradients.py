@@ -23,7 +23,7 @@ class Memory(NamedTuple):
 @final
 @dataclass(frozen=True)
 class NonlinearConjugateGradients(Solver):
-    """`d <- -slope + b d` with the `b` of Polak and Ribiere 1969, not below 0 (Powell 1984): one vector of memory.
+    """`d <- -slope + b d` with the `b` of Hager and Zhang 2005 (eq. 1.3 to 1.6): leads down, for little memory.
 
     A line is searched by secants: each trial that lowers the energy (Armijo 1966, up to rounding) is where the search
     goes on, with the step that the curvature just met asks for, until the slope along the line has fallen to the share
@@ -31,7 +31,7 @@ class NonlinearConjugateGradients(Solver):
     place in its own search: a step is one evaluation. Under constraints the directions are those of the free face.
     """
 
-    flatness: float = 0.1
+    flatness: float = 0.3
     steps: int = 1000
     tolerance: float = 1e-4
     patience: int = 50
@@ -51,8 +51,9 @@ class NonlinearConjugateGradients(Solver):
         flat = _dot(slope, memory.direction).abs() <= self.flatness * _dot(memory.slope, memory.direction).abs()
         ended = (taken & flat)[:, None]
         direction = torch.where(ended, _conjugate(problem, after, slope, memory), memory.direction)
-        direction, turned = _downhill(problem, after, slope, direction)
-        step = _secant(problem, point, after, slope, direction, memory.length)
+        still = (after.z == point.z).all(-1)
+        direction, turned = _downhill(problem, after, slope, direction, still)
+        step = torch.where(still, first_length(slope), _secant(problem, point, after, slope, direction, memory.length))
         return after, Memory(
             direction=torch.where(taken[:, None], direction, memory.direction),
             length=torch.where(taken, step, memory.length * self.shrink),
@@ -61,24 +62,28 @@ class NonlinearConjugateGradients(Solver):
 
 
 def _conjugate(problem: Problem, point: Point, slope: Tensor, memory: Memory) -> Tensor:
-    """The direction of the next line."""
+    """The direction of the next line: down the slope where no positive curvature was met, else as in equation 1.3."""
+    direction = problem.free(point, memory.direction)
+    back = _dot(memory.direction, memory.slope) > 0  # the search ended on its way back
+    direction = torch.where(back[:, None], -direction, direction)
     change = problem.free(point, slope - memory.slope)
-    square = _dot(memory.slope, memory.slope)
-    weight = _dot(slope, change).clamp_min(0) / torch.where(square > 0, square, 1)
-    return weight[:, None] * problem.free(point, memory.direction) - slope
+    curvature = _dot(direction, change)
+    met = torch.where(curvature > 0, curvature, 1)
+    weight = (_dot(change, slope) - 2 * _dot(change, change) * _dot(direction, slope) / met) / met
+    least = -1 / (_norm(direction) * _norm(memory.slope).clamp_max(0.01)).clamp_min(torch.finfo(slope.dtype).tiny)
+    weight = torch.where(curvature > 0, torch.maximum(weight, least), 0)
+    return weight[:, None] * direction - slope
 
 
-def _downhill(problem: Problem, point: Point, slope: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """The direction the way that it leads down and can be followed, or else the slope's; and where it is that."""
+def _downhill(problem: Problem, point: Point, slope: Tensor, direction: Tensor, still: Tensor) -> tuple[Tensor, Tensor]:
+    """The direction the way that it leads down, or else the slope's; and where it is that."""
+    direction = problem.free(point, direction)  # what is held may lead up, which the slope does not show
     direction = torch.where((_dot(direction, slope) > 0)[:, None], -direction, direction)
-    direction = problem.follow(point, direction)
-    turned = _dot(direction, slope) >= 0
+    turned = (_dot(direction, slope) >= 0) | still
     return torch.where(turned[:, None], -slope, direction), turned
 
 
-def _secant(
-    problem: Problem, before: Point, point: Point, slope: Tensor, direction: Tensor, length: Tensor
-) -> Tensor:
+def _secant(problem: Problem, before: Point, point: Point, slope: Tensor, direction: Tensor, length: Tensor) -> Tensor:
     """The step to where the slope along the direction would vanish, if the curvature were that of the last move."""
     move = problem.free(point, point.z - before.z)
     change = problem.free(point, slope - problem.slope(before))
@@ -91,3 +96,7 @@ def _secant(
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1)
+
+
+def _norm(a: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(a, dim=-1)

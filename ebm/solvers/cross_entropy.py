@@ -17,7 +17,7 @@ class Search(NamedTuple):
 
     mean: Tensor  # (N, D)
     deviation: Tensor  # (N, D)
-    count: Tensor  # (N,)
+    draws: Tensor  # (N,)
 
 
 @final
@@ -56,7 +56,9 @@ class CrossEntropyMethod(Solver):
                 f" {self.population}; a tenth of the population is usual"
             )
         if not 0 <= self.smoothing < 1:
-            raise ValueError(f"`smoothing` is the share of the old that is kept, from 0 to below 1, not {self.smoothing}")
+            raise ValueError(
+                f"`smoothing` is the share of the old that is kept, from 0 to below 1, not {self.smoothing}"
+            )
         if not 0 <= self.minimum_deviation <= self.deviation:
             raise ValueError(
                 f"`minimum_deviation` is from 0 to the first deviation, {self.deviation}, not {self.minimum_deviation}"
@@ -66,16 +68,16 @@ class CrossEntropyMethod(Solver):
         return start_without_gradient(problem, z)
 
     def init(self, problem: Problem, point: Point) -> State:
-        count = torch.zeros(len(point.z), dtype=torch.long, device=point.z.device)
-        return Search(point.z, torch.full_like(point.z, self.deviation), count)
+        draws = torch.zeros(len(point.z), dtype=torch.long, device=point.z.device)
+        return Search(point.z, torch.full_like(point.z, self.deviation), draws)
 
     def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
         search = Search(*state)
-        noise = normals(self.seed, search.count, self.population, point.z)
+        noise = normals(self.seed, search.draws, self.population, point.z)
         z, energies = evaluate(problem, search.mean, search.deviation * noise)
         mean, deviation = self._fit(z[1:], energies[1:], search)
         deviation = self.smoothing * search.deviation + (1 - self.smoothing) * deviation
-        after = Search(project(problem, mean), deviation.clamp_min(self.minimum_deviation), search.count + 1)
+        after = Search(project(problem, mean), deviation.clamp_min(self.minimum_deviation), search.draws + 1)
         return lowest(point, z, energies), after
 
     def residual(self, problem: Problem, point: Point, state: State) -> Tensor:
@@ -86,10 +88,12 @@ class CrossEntropyMethod(Solver):
 
     def _fit(self, z: Tensor, energies: Tensor, search: Search) -> tuple[Tensor, Tensor]:
         """Mean and deviation (N, D) of the elites; the old ones where no candidate has a finite energy."""
-        best = energies.sort(dim=0, stable=True).indices[: self.elites]  # of equal energies the first, on any device
-        elites = z.gather(0, best[..., None].expand(-1, -1, z.shape[-1]))
-        finite = energies.gather(0, best).isfinite()[..., None]
-        number = finite.sum(0)
-        mean = torch.where(finite, elites, 0).sum(0) / number.clamp_min(1)
-        variance = torch.where(finite, (elites - mean).square(), 0).sum(0) / number.clamp_min(1)
+        # Sums run along the last axis, so that how they round does not depend on how many samples there are.
+        energies, z = energies.T.contiguous(), z.permute(1, 2, 0).contiguous()
+        best = energies.sort(dim=1, stable=True).indices[:, : self.elites]  # of equals the first, on any device
+        elites = z.gather(2, best[:, None].expand(-1, z.shape[1], -1))
+        finite = energies.gather(1, best).isfinite()[:, None]
+        number = finite.sum(-1)
+        mean = torch.where(finite, elites, 0).sum(-1) / number.clamp_min(1)
+        variance = torch.where(finite, (elites - mean[..., None]).square(), 0).sum(-1) / number.clamp_min(1)
         return torch.where(number > 0, mean, search.mean), torch.where(number > 0, variance.sqrt(), search.deviation)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.func import vjp, vmap
 
-from ebm.solvers.line_search import accepts, choose
+from ebm.solvers.line_search import NOISE, accepts, choose
 from ebm.solvers.solver import Point, Problem
 
 DECREASE = 1e-4  # of what the slope promised, for a step to be taken
@@ -51,36 +52,75 @@ def damped_step(
     return choose(taken, trial, point), Model(curvature, damping, growth)
 
 
+def every_product(outputs: Tensor, inputs: Tensor) -> Tensor:
+    """`d outputs[:, k] / d inputs` for each k, `(K, N, D)`, of recorded rows (N, K) and (N, D), without a graph.
+
+    All in one batched backward pass, or one by one where some step of the energy cannot be batched.
+    """
+    if not outputs.requires_grad:
+        return inputs.new_zeros(outputs.shape[1], *inputs.shape)
+    directions = axes(outputs)
+
+    def products(directions: Tensor, batched: bool) -> Tensor:
+        (found,) = torch.autograd.grad(
+            outputs, inputs, directions, retain_graph=True, is_grads_batched=batched, materialize_grads=True
+        )
+        return found.detach()
+
+    try:
+        return products(directions, batched=True)
+    except RuntimeError:
+        return torch.stack([products(direction, batched=False) for direction in directions])
+
+
+def every_product_retraced(fn: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """The same for `fn` at the rows z, for inference mode, where nothing can be recorded."""
+    outputs, pull = vjp(fn, z)[:2]
+    return cast(Tensor, vmap(pull)(axes(outputs))[0])
+
+
+def axes(like: Tensor) -> Tensor:
+    """Each axis of the rows (N, K), for all of them: `(K, N, K)`."""
+    n, k = like.shape
+    return torch.eye(k, dtype=like.dtype, device=like.device)[:, None].expand(k, n, k)
+
+
 def _on_face(problem: Problem, point: Point, curvature: Tensor) -> Tensor:
-    """`Q H Q + K + 1 - Q`, which acts along the face as the energy's curvature on it does."""
+    """`Q H Q + K + c (1 - Q)`, which acts along the face as the energy's curvature on it does."""
     if problem.domain is None:
         return curvature
     n, d = point.z.shape
-    axes = torch.eye(d, dtype=point.z.dtype, device=point.z.device).repeat_interleave(n, 0)
     z, gradient = point.z.repeat(d, 1), point.gradient.repeat(d, 1)
-    free = problem.domain.free(z, gradient, axes)
+    free = problem.domain.free(z, gradient, axes(point.z).reshape(d * n, d))
     bend = problem.domain.curvature(z, gradient, free)
     q, k = (_finite(rows.reshape(d, n, d).transpose(0, 1)) for rows in (free, bend))
-    return q @ curvature @ q + k + torch.eye(d, dtype=q.dtype, device=q.device) - q
+    along = q @ curvature @ q + k
+    across = torch.eye(d, dtype=q.dtype, device=q.device) - q
+    return along + _size(along)[:, None, None] * across  # as large as the rest, which is damped by its own size
 
 
 def _factor(matrix: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
     """The Cholesky factors of the matrices with the least damping tried that makes them positive definite."""
     size = _size(matrix)
-    axes = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    used, (factor, info) = damping, torch.linalg.cholesky_ex(matrix + damping[:, None, None] * axes)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    used, (factor, info) = damping, torch.linalg.cholesky_ex(matrix + damping[:, None, None] * identity)
     for rung in range(LADDER):
         failed = info > 0
         used = torch.where(failed, damping + 1.01 * 4.0 ** (rung + 1 - LADDER) * size, used)
-        factor, info = torch.linalg.cholesky_ex(matrix + used[:, None, None] * axes)
+        factor, info = torch.linalg.cholesky_ex(matrix + used[:, None, None] * identity)
     return factor, used
 
 
 def _gain(problem: Problem, point: Point, trial: Point, slope: Tensor, matrix: Tensor) -> Tensor:
-    """What the energy fell by, up to its rounding, as a share of what the model without damping had promised."""
+    """What the energy fell by, as a share of what the model without damping had promised.
+
+    Between energies that rounding makes equal it is told from the gradients at both ends.
+    """
     move = trial.z - point.z
     promised = -(move * (slope + (matrix @ move[..., None])[..., 0] / 2)).sum(-1)
-    fell = point.energy - trial.energy + 10 * problem.resolution * point.energy.abs()
+    told = -((point.gradient + trial.gradient) * move).sum(-1) / 2
+    fell = point.energy - trial.energy
+    fell = torch.where(fell.abs() <= NOISE * problem.resolution * point.energy.abs(), told, fell)
     return torch.where(promised > 0, fell / promised, 0)
 
 
@@ -92,8 +132,9 @@ def _adapted(taken: Tensor, gain: Tensor, damping: Tensor, growth: Tensor, size:
 
 
 def _size(matrix: Tensor) -> Tensor:
-    """The largest sum of magnitudes in a row, which no eigenvalue exceeds, `(N,)`."""
-    return matrix.abs().sum(-1).amax(-1)
+    """The largest sum of magnitudes in a row, which no eigenvalue exceeds, `(N,)`; of zeros, one."""
+    size = matrix.abs().sum(-1).amax(-1)
+    return torch.where(size > 0, size, 1)
 
 
 def _finite(matrix: Tensor) -> Tensor:

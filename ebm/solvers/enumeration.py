@@ -37,9 +37,8 @@ class Enumeration(Solver):
 
     gradient_free: ClassVar[bool] = True
     at_once: ClassVar[bool] = True
-    steps: ClassVar[int] = 1
-    tolerance: ClassVar[float] = 0.0
-    patience: ClassVar[int] = 1
+    steps = patience = 1
+    tolerance = 0.0
 
     candidates: Tensor
     chunk: int = 256
@@ -59,7 +58,8 @@ class Enumeration(Solver):
     def start(self, problem: Problem, z: Tensor) -> Point:
         # A candidate too, so that an answer is one even where no energy is finite; which is no reason not to look on.
         first = self._rows(problem, z)[:1].expand_as(z)
-        return Point(first, problem.energies(first).nan_to_num(nan=torch.inf, posinf=None), torch.zeros_like(z))
+        energy = problem.energies(first)
+        return Point(first, energy.nan_to_num(nan=torch.finfo(energy.dtype).max), torch.zeros_like(z))
 
     def init(self, problem: Problem, point: Point) -> State:
         return Left(point.energy.new_full((len(point.z),), len(self.candidates)))

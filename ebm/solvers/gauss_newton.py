@@ -7,16 +7,17 @@ from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
 
-from ebm.solvers.damping import Model, damped_step, model_of
+from ebm.solvers.damping import Model, damped_step, every_product, every_product_retraced, model_of
 from ebm.solvers.solver import Point, Problem, Solver, State
 
 
 class Memory(NamedTuple):
-    """The model of each sample, and what its Jacobian costs."""
+    """The model of each sample, as in `Model`, and what its Jacobian costs."""
 
-    model: Model
+    curvature: Tensor
+    damping: Tensor
+    growth: Tensor
     products: Tensor  # (N,), the same for all
 
 
@@ -35,43 +36,45 @@ class GaussNewton(Solver):
     Raises ValueError where the function has no residuals.
     """
 
-    damping: float = 0.01
+    damping: float = 1e-3
     steps: int = 200
     tolerance: float = 1e-4
     patience: int = 25
 
     def init(self, problem: Problem, point: Point) -> State:
-        jacobian = residual_jacobian(problem, point.z)
-        products = torch.full_like(point.energy, min(jacobian.shape[1:]), dtype=torch.long)
-        return Memory(model_of(2 * jacobian.mT @ jacobian, self.damping), products)
+        jacobian, products = residual_jacobian(problem, point.z)
+        model = model_of(2 * jacobian.mT @ jacobian, self.damping)
+        return Memory(*model, torch.full_like(point.energy, products, dtype=torch.long, requires_grad=False))
 
     def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
-        memory = Memory(*state)
+        *model, products = Memory(*state)
 
         def curvature(z: Tensor) -> Tensor:
-            jacobian = residual_jacobian(problem, z)
+            jacobian, _ = residual_jacobian(problem, z)
             return 2 * jacobian.mT @ jacobian
 
-        point, model = damped_step(problem, point, memory.model, curvature)
-        return point, memory._replace(model=model)
+        point, after = damped_step(problem, point, Model(*model), curvature)
+        return point, Memory(*after, products)
 
     def evaluations(self, steps: Tensor, state: State, features: int) -> Tensor:
         return (steps + 1) * (1 + Memory(*state).products)
 
 
-def residual_jacobian(problem: Problem, z: Tensor) -> Tensor:
-    """The Jacobians `(N, m, D)` of the residuals at the rows z (N, D), without a graph.
+def residual_jacobian(problem: Problem, z: Tensor) -> tuple[Tensor, int]:
+    """The Jacobians `(N, m, D)` of the residuals at the rows z (N, D), without a graph, and the products they took.
 
-    In forward mode column by column where there are fewer columns than rows, else in reverse mode row by row, all at
-    once. A column of every sample's comes from one direction for all, since no sample's residuals see another.
+    By the D columns where these are not more than the m rows: `J v` is the derivative of `J'w` along v with respect to
+    w, which needs no forward mode. One direction does for all samples, of which none sees another.
     """
-    z = z.detach()
-    with torch.no_grad():
-        residuals, pull = vjp(problem.residuals, z)
-        n, m = residuals.shape
-        if z.shape[1] <= m:
-            axes = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None].expand(-1, n, -1)
-            columns = vmap(lambda axis: jvp(problem.residuals, (z,), (axis,))[1])(axes)
-            return columns.detach().movedim(0, -1)
-        axes = torch.eye(m, dtype=z.dtype, device=z.device)[:, None].expand(-1, n, -1)
-        return vmap(pull)(axes)[0].detach().movedim(0, -2)
+    if torch.is_inference_mode_enabled():
+        rows = every_product_retraced(problem.residuals, z)
+        return rows.transpose(0, 1), len(rows)
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        residuals = problem.residuals(leaf)
+        m, d = residuals.shape[1], z.shape[1]
+        if m < d:
+            return every_product(residuals, leaf).transpose(0, 1), m
+        weights = torch.zeros_like(residuals, requires_grad=True)
+        (pulled,) = torch.autograd.grad(residuals, leaf, weights, create_graph=True)
+    return every_product(pulled, weights).movedim(0, -1), d

@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from ebm.solvers.line_search import accepts, choose, first_length
+from ebm.solvers.line_search import accepts, choose, first_length, may_hold
 from ebm.solvers.solver import Point, Problem, Solver, State
 
 
@@ -35,7 +35,8 @@ class LBFGS(Solver):
 
     Each sample is in a search of its own: a step evaluates the whole batch once, and no sample waits for another.
     A step is taken where it lowers the energy (Armijo 1966) up to the rounding of that energy: a stricter test
-    rejects every step close to a minimum in float32. Under constraints the directions are those of the free face.
+    rejects every step close to a minimum in float32. A search that has come down to steps below `shortest` forgets its
+    pairs and starts again down the slope. Under constraints the directions are those of the free face.
     """
 
     history: int = 10
@@ -44,6 +45,7 @@ class LBFGS(Solver):
     patience: int = 25
     decrease: float = 1e-4
     shrink: float = 0.5
+    shortest: float = 1e-3
 
     def init(self, problem: Problem, point: Point) -> State:
         n, d = point.z.shape
@@ -66,42 +68,68 @@ class LBFGS(Solver):
         memory = _remember(problem, memory, taken, point, trial)
         point = choose(taken, trial, point)
         slope = problem.slope(point)
-        direction = problem.follow(point, quasi_newton(slope, memory))
+        direction = problem.free(point, quasi_newton(slope, memory))
         uphill = _dot(direction, slope) >= 0
-        direction = torch.where(uphill[:, None], -slope, direction)
-        fresh = torch.where(uphill, first_length(slope), 1)
+        lost = ~taken & (memory.length < self.shortest) & memory.curvatures.any(-1)
+        steepest = uphill & taken | lost
+        length = (memory.length * self.shrink).masked_fill(taken, 1)
+        direction = torch.where(taken[:, None], direction, memory.direction)
+        memory = _forget(memory, lost) if may_hold(lost) else memory
         return point, memory._replace(
-            direction=torch.where(taken[:, None], direction, memory.direction),
-            length=torch.where(taken, fresh, memory.length * self.shrink),
+            direction=torch.where(steepest[:, None], -slope, direction),
+            length=torch.where(steepest, first_length(slope), length),
         )
 
 
 def _remember(problem: Problem, memory: Memory, taken: Tensor, point: Point, trial: Point) -> Memory:
     """Write the last pair over the oldest where a step was taken along positive curvature."""
-    move, change = trial.z - point.z, trial.gradient - point.gradient
+    # Of slopes, not gradients, so that under constraints it holds the curvature of their boundary too.
+    move, change = trial.z - point.z, problem.slope(trial) - problem.slope(point)
     if problem.domain is not None:
         move, change = problem.free(trial, move), problem.free(trial, change)
     curvature, bend = _dot(move, change), _dot(change, change)
     noise = torch.finfo(move.dtype).eps * (_dot(move, move) * bend).sqrt()
     keep = taken & (curvature > noise)  # else the approximate Hessian would not stay positive definite
-    curvature, bend = torch.where(keep, curvature, 1), torch.where(keep, bend, 1)
-    history = memory.moves.shape[1]
-    slots = torch.arange(history, device=move.device)
+    curvature, bend = curvature.masked_fill(~keep, 1), bend.masked_fill(~keep, 1)
+    slots = torch.arange(memory.moves.shape[1], device=move.device)
     slot = (slots == memory.oldest[:, None]) & keep[:, None]
-    moves = torch.where(slot[..., None], move[:, None], memory.moves)
-    changes = torch.where(slot[..., None], change[:, None], memory.changes)
+    moves, changes = (
+        _write(memory.moves, memory.oldest, keep, move),
+        _write(memory.changes, memory.oldest, keep, change),
+    )
     # Striking out the oldest row and column of a triangular matrix strikes them out of its inverse; the newest column
     # [R, c; 0, r] of it has the inverse [R^-1, -R^-1 c / r; 0, 1 / r].
-    inverse = torch.where(slot[..., None] | slot[:, None], 0, memory.inverse)
-    column = -(inverse @ (moves @ change[..., None]))[..., 0]
-    column = torch.where(slot, 1, column) / curvature[:, None]
+    others = (moves @ change[..., None]).masked_fill(slot[..., None], 0)
+    column = (-(memory.inverse @ others)[..., 0]).masked_fill(slot, 1) / curvature[:, None]
+    inverse = _write(memory.inverse, memory.oldest, keep, torch.zeros_like(column))
     return memory._replace(
-        oldest=torch.where(keep, (memory.oldest + 1) % history, memory.oldest),
+        oldest=(memory.oldest + keep) % len(slots),
         scale=torch.where(keep, curvature / bend, memory.scale),
         moves=moves,
         changes=changes,
         curvatures=torch.where(slot, curvature[:, None], memory.curvatures),
-        inverse=torch.where(slot[:, None], column[..., None], inverse),
+        inverse=_write(inverse.mT, memory.oldest, keep, column).mT,
+    )
+
+
+def _write(pairs: Tensor, slot: Tensor, keep: Tensor, new: Tensor) -> Tensor:
+    """`pairs` (N, history, D) with the new one (N, D) in its slot where it is kept.
+
+    In place unless recorded, as nothing else holds the memory of a solve: it is most of what a step would copy.
+    """
+    rows = torch.arange(len(pairs), device=pairs.device)
+    values = torch.where(keep[:, None], new, pairs[rows, slot])
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return pairs.index_put((rows, slot), values)
+    return pairs.index_put_((rows, slot), values)
+
+
+def _forget(memory: Memory, lost: Tensor) -> Memory:
+    """Without the pairs of samples whose directions lead nowhere: with no inverse they count for nothing."""
+    return memory._replace(
+        scale=memory.scale.masked_fill(lost, 1),
+        curvatures=memory.curvatures.masked_fill(lost[:, None], 0),
+        inverse=memory.inverse * ~lost[:, None, None],
     )
 
 

@@ -7,15 +7,22 @@ from torch import Tensor
 
 from ebm.problem import Point, Problem
 
+NOISE = 100
+"""Roundings of an energy that a sum of many terms may be off by: changes below that are judged by gradients."""
+
 
 def accepts(problem: Problem, point: Point, trial: Point, decrease: float) -> Tensor:
     """Where a trial lowers the energy by the share `decrease` of what the slope promised (Armijo 1966), `(N,)`.
 
-    Up to the rounding of the energy, and never where the gradient is not finite.
+    Between energies that rounding makes equal, where the mean of both slopes does, as it is more precise by then: the
+    approximate Wolfe condition (Hager and Zhang 2005, eq. 23). Never where the gradient is not finite.
     """
-    promised = (point.gradient * (trial.z - point.z)).sum(-1)
-    slack = 10 * problem.resolution * point.energy.abs()
-    return (trial.energy <= point.energy + decrease * promised + slack) & trial.gradient.isfinite().all(-1)
+    move = trial.z - point.z
+    before, after = (point.gradient * move).sum(-1), (trial.gradient * move).sum(-1)
+    rise = trial.energy - point.energy
+    rounding = problem.resolution * point.energy.abs()
+    level = (rise <= NOISE * rounding) & (after + before <= 2 * decrease * before)
+    return ((rise <= decrease * before + rounding) | level) & finite(trial.gradient)
 
 
 def first_length(slope: Tensor) -> Tensor:
@@ -25,9 +32,21 @@ def first_length(slope: Tensor) -> Tensor:
 
 def choose(mask: Tensor, new: Point, old: Point) -> Point:
     """The new point where the mask (N,) says so, else the old one."""
+    if not may_hold(~mask):
+        return new
     column = mask[:, None]
     return Point(
         torch.where(column, new.z, old.z),
         torch.where(mask, new.energy, old.energy),
         torch.where(column, new.gradient, old.gradient),
     )
+
+
+def may_hold(mask: Tensor) -> bool:
+    """Whether a mask holds anywhere; on an accelerator, which would have to be waited for, it is assumed to."""
+    return mask.device.type != "cpu" or torch.compiler.is_compiling() or bool(mask.any())
+
+
+def finite(values: Tensor) -> Tensor:
+    """Which rows hold no NaN or infinity, `(N,)`: by their sums, several times quicker than entry by entry."""
+    return values.sum(-1).isfinite()

@@ -16,7 +16,7 @@ class Search(NamedTuple):
     """The mean of each sample's candidates, and how often it has moved."""
 
     mean: Tensor  # (N, D)
-    count: Tensor  # (N,)
+    draws: Tensor  # (N,)
 
 
 @final
@@ -50,7 +50,9 @@ class MPPI(Solver):
     def __post_init__(self) -> None:
         check_positive(self, "temperature", "deviation", "population")
         if not 0 < self.decay <= 1:
-            raise ValueError(f"the deviation shrinks by a `decay` above 0 and up to 1 in each step, not by {self.decay}")
+            raise ValueError(
+                f"the deviation shrinks by a `decay` above 0 and up to 1 in each step, not by {self.decay}"
+            )
 
     def start(self, problem: Problem, z: Tensor) -> Point:
         return start_without_gradient(problem, z)
@@ -60,27 +62,31 @@ class MPPI(Solver):
 
     def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
         search = Search(*state)
-        noise = normals(self.seed, search.count, self.population, point.z)
-        z, energies = evaluate(problem, search.mean, self._deviation(search, point)[:, None] * noise)
-        mean = (_weights(energies, self.temperature)[..., None] * z).sum(0)
-        return lowest(point, z, energies), Search(project(problem, mean), search.count + 1)
+        noise = normals(self.seed, search.draws, self.population, point.z)
+        z, energies = evaluate(problem, search.mean, self._deviation(search, point) * noise)
+        # Sums run along the last axis, so that how they round does not depend on how many samples there are.
+        weights = _weights(energies.T.contiguous(), self.temperature)
+        mean = (weights[:, None] * z.permute(1, 2, 0)).contiguous().sum(-1)
+        return lowest(point, z, energies), Search(project(problem, mean), search.draws + 1)
 
     def residual(self, problem: Problem, point: Point, state: State) -> Tensor:
-        return self._deviation(Search(*state), point)
+        return self._deviation(Search(*state), point).expand(len(point.z))
 
     def evaluations(self, steps: Tensor, state: State, features: int) -> Tensor:
         return 1 + steps * (1 + self.population)
 
     def _deviation(self, search: Search, point: Point) -> Tensor:
-        return self.deviation * self.decay ** search.count.to(point.z.dtype)
+        """One for all samples, `(1,)`, since all have taken as many steps."""
+        return self.deviation * self.decay ** search.draws[:1].to(point.z.dtype)
 
 
 def _weights(energies: Tensor, temperature: float) -> Tensor:
-    """Weights `(K, N)` that sum to one for each sample; equal ones where no energy differs or none is finite."""
+    """Weights `(N, K)` that sum to one for each sample; equal ones where no energy differs or none is finite."""
     finite = energies.isfinite()
-    number = finite.sum(0).clamp_min(1)
-    above = torch.where(finite, energies - torch.where(finite, energies, torch.inf).amin(0), 0)
-    offset = torch.where(finite, above - above.sum(0) / number, 0)
-    spread = (offset.square().sum(0) / number).sqrt()
+    number = finite.sum(-1, keepdim=True).clamp_min(1)
+    lowest = torch.where(finite, energies, torch.inf).amin(-1, keepdim=True)
+    above = torch.where(finite, energies - lowest, 0)
+    offset = torch.where(finite, above - above.sum(-1, keepdim=True) / number, 0)
+    spread = (offset.square().sum(-1, keepdim=True) / number).sqrt()
     exponents = -above / (temperature * torch.where(spread > 0, spread, 1))
-    return torch.where(finite | ~finite.any(0), exponents, -torch.inf).softmax(0)
+    return torch.where(finite | ~finite.any(-1, keepdim=True), exponents, -torch.inf).softmax(-1)

@@ -8,9 +8,9 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.func import grad
 
-from ebm.curvature import dense, hessian_product, product_of
-from ebm.solvers.damping import Model, damped_step, model_of
+from ebm.solvers.damping import Model, damped_step, every_product, every_product_retraced, model_of
 from ebm.solvers.solver import Point, Problem, Solver, State
 
 
@@ -44,23 +44,13 @@ class Newton(Solver):
 
 
 def hessian(problem: Problem, z: Tensor) -> Tensor:
-    """The Hessians `(N, D, D)` of the smooth energies at the rows z (N, D), without a graph.
-
-    All columns in one batched backward pass, or one by one where the energy has a step that cannot be batched.
-    """
+    """The Hessians `(N, D, D)` of the smooth energies at the rows z (N, D), without a graph."""
     if torch.is_inference_mode_enabled():
-        return dense(hessian_product(problem, z), z)
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(problem.smooth(leaf).sum(), leaf, create_graph=True)
-    if not gradient.requires_grad:  # the energy is linear
-        return z.new_zeros(*z.shape, z.shape[1])
-    axes = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None].expand(-1, *z.shape)
-    try:
-        (columns,) = torch.autograd.grad(
-            gradient, leaf, axes, is_grads_batched=True, retain_graph=True, materialize_grads=True
-        )
-    except RuntimeError:
-        return dense(partial(product_of, gradient, leaf), z)
-    matrix = columns.movedim(0, -1).detach()
+        rows = every_product_retraced(grad(lambda z: problem.smooth(z).sum()), z)
+    else:
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(problem.smooth(leaf).sum(), leaf, create_graph=True)
+        rows = every_product(gradient, leaf)
+    matrix = rows.transpose(0, 1)
     return (matrix + matrix.mT) / 2

@@ -20,15 +20,15 @@ def start_without_gradient(problem: Problem, z: Tensor) -> Point:
     return Point(z, problem.energies(z), torch.zeros_like(z))
 
 
-def normals(seed: int, count: Tensor, population: int, like: Tensor) -> Tensor:
-    """Standard normal noise `(population, 1, D)` that is a function of the seed and of the steps taken, `count` (N,).
+def normals(seed: int, draws: Tensor, population: int, like: Tensor) -> Tensor:
+    """Standard normal noise `(population, 1, D)`, a function of the seed and of how many `draws` (N,) were before it.
 
-    All samples have taken as many, so that one draw serves the batch: the answer of a sample depends neither on its
+    All samples have had as many, so that one draw serves the batch: the answer of a sample depends neither on its
     neighbours nor on which of them have ended. By hashing each place, not by a generator: nothing waits for the device
-    to say how many steps those were, and every device draws the same.
+    to say how many there were, and every device draws the same.
     """
     places = torch.arange(population * like.shape[1], device=like.device)
-    step = _mixed(count[:1, None] + _mixed(count.new_tensor(seed & _WORD)))
+    step = _mixed(draws[:1, None] + _mixed(draws.new_tensor(seed & _WORD)))
     words = _mixed(_mixed(places) ^ step)
     # 23 bits and a half are exact in float32, and stay clear of 0 and 1, where the quantile is infinite.
     uniform = ((words >> 9).to(like.dtype) + 0.5) * 2**-23

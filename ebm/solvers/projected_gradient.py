@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, final
 import torch
 from torch import Tensor
 
-from ebm.solvers.line_search import choose, first_length
+from ebm.solvers.line_search import NOISE, choose, first_length
 from ebm.solvers.solver import Point, Problem, Solver, State
 
 
@@ -21,7 +21,7 @@ class Memory(NamedTuple):
 @final
 @dataclass(frozen=True)
 class ProjectedGradient(Solver):
-    """`z <- P(z - t dE/dz)`, with `t` halved until the energy falls by `decrease |z' - z|^2 / t` (Bertsekas 1976).
+    """`z <- P(z - t dE/dz)`, with `t` cut until the energy falls by `decrease |z' - z|^2 / t` (Bertsekas 1976).
 
     The gradient descent that needs no rate: after each step that is taken the next one may be `grow` times as long.
     With a penalty `P` is its prox (Parikh and Boyd 2014, section 4.2), without constraints nothing. Each sample has
@@ -34,8 +34,8 @@ class ProjectedGradient(Solver):
     tolerance: float = 1e-4
     patience: int = 100
     decrease: float = 1e-4
-    shrink: float = 0.5
-    grow: float = 1.5
+    shrink: float = 0.3
+    grow: float = 1.1
 
     def init(self, problem: Problem, point: Point) -> State:
         return Memory(first_length(problem.slope(point)))
@@ -45,7 +45,17 @@ class ProjectedGradient(Solver):
         column = length[:, None]
         z = point.z - column * point.gradient
         trial = problem(z if problem.domain is None else problem.domain.prox(z, column))
-        fall = self.decrease * (trial.z - point.z).square().sum(-1) / length
-        slack = 10 * problem.resolution * point.energy.abs()
-        taken = (trial.energy <= point.energy - fall + slack) & trial.gradient.isfinite().all(-1)
+        taken = self._lowers(problem, point, trial, length)
         return choose(taken, trial, point), Memory(length * torch.where(taken, self.grow, self.shrink))
+
+    def _lowers(self, problem: Problem, point: Point, trial: Point, length: Tensor) -> Tensor:
+        """Where the energy falls far enough; between energies that rounding makes equal, told from their gradients."""
+        move = trial.z - point.z
+        fall = self.decrease * move.square().sum(-1) / length
+        rise = trial.energy - point.energy
+        rounding = problem.resolution * point.energy.abs()
+        told = ((point.gradient + trial.gradient) * move).sum(-1) / 2
+        if problem.domain is not None:
+            told = told + problem.domain.cost(trial.z) - problem.domain.cost(point.z)
+        level = (rise <= NOISE * rounding) & (told <= -fall)
+        return ((rise <= rounding - fall) | level) & trial.gradient.isfinite().all(-1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ebm.curvature import largest_curvature
-from ebm.solvers.line_search import choose
+from ebm.solvers.line_search import choose, may_hold
 from ebm.solvers.solver import Point, Problem, Solver, State
 
 
@@ -54,13 +54,15 @@ class ProximalGradient(Solver):
         uphill = ((point.z - z) * move).sum(-1, keepdim=True) > 0
         momentum = torch.where(uphill, 1, memory.momentum)
         after = (1 + (1 + 4 * momentum.square()).sqrt()) / 2 if self.accelerated else momentum
-        trial = problem(z + (momentum - 1) / after * move)
+        trial = problem(torch.addcmul(z, (momentum - 1) / after, move))
         steep = _steep(point, trial, memory.step)
-        column = steep[:, None]
+        if not may_hold(steep):
+            return trial, Memory(z, after, memory.step)
         # After too long a step: from the same point again, without momentum and half as far.
+        column = steep[:, None]
         return choose(~steep, trial, point), Memory(
             z=torch.where(column, memory.z, z),
-            momentum=torch.where(column, 1, after),
+            momentum=after.masked_fill(column, 1),
             step=torch.where(column, memory.step / 2, memory.step),
         )
 
@@ -69,14 +71,14 @@ class ProximalGradient(Solver):
 
 
 def _prox(problem: Problem, point: Point, step: Tensor) -> Tensor:
-    z = point.z - step * point.gradient
+    z = torch.addcmul(point.z, step, point.gradient, value=-1)
     return z if problem.domain is None else problem.domain.prox(z, step)
 
 
 def _steep(point: Point, trial: Point, step: Tensor) -> Tensor:
     """Where the curvature along the way was more than such a step can take, up to rounding; or was not a number."""
     move = trial.z - point.z
-    square = move.square().sum(-1)
+    length = torch.linalg.vector_norm(move, dim=-1)
     bend = ((trial.gradient - point.gradient) * move).sum(-1)
-    scale = torch.linalg.vector_norm(point.gradient, dim=-1) * square.sqrt()
-    return ~(bend <= 1.01 * square / step[:, 0] + 10 * torch.finfo(move.dtype).eps * scale)
+    rounding = 10 * torch.finfo(move.dtype).eps * torch.linalg.vector_norm(point.gradient, dim=-1)
+    return ~(bend <= length * (1.01 * length / step[:, 0] + rounding))
