@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ebm.adjoint import Adjoint, Detached
 from ebm.constraints import Constraint
 from ebm.energy import Energy, Variable
+from ebm.marginals.marginal import Estimate, Marginal
 from ebm.minimize import Minimum, Restarts, pose, run
 from ebm.penalties import Penalty
-from ebm.problem import SumOfSquares
+from ebm.problem import Problem, SumOfSquares
 from ebm.solve import Status
 from ebm.solvers.solver import Solver
 
@@ -26,8 +27,11 @@ from ebm.solvers.solver import Solver
 class FreeEnergy(nn.Module):
     """`F(hx, hy) = min_z E(hx, hy, z)`, shape `(*batch,)`; for an energy without a latent, the energy itself.
 
+    With a `marginal` it is the free energy at a temperature instead, `-1/beta log E_p exp(-beta E)`, as that marginal
+    estimates it: z is averaged out, and may no longer be whatever explains one sample best.
+
     Called on codes, since losses already hold them: for an energy that encodes nothing these are the variables.
-    `infer` takes the variables and tells the minimiser too.
+    `infer` takes the variables and tells the minimiser too, `marginalise` the error of the estimate.
     """
 
     def __init__(
@@ -39,20 +43,26 @@ class FreeEnergy(nn.Module):
         within: Constraint | Any = None,
         penalty: Penalty | Any = None,
         restarts: int | Restarts = 1,
+        marginal: Marginal | None = None,
     ) -> None:
         super().__init__()
         self.energy = energy
         self.solver = solver
         self.adjoint = adjoint or Detached()
         self.within, self.penalty, self.restarts = within, penalty, restarts
+        self.marginal = marginal
 
     def forward(self, hx: Variable, hy: Variable) -> Tensor:
         """Free energies `(*batch,)` of codes, whose leading axes broadcast; None for one that is not used."""
-        return self._infer(hx, hy).energy
+        return self._infer(hx, hy).energy if self.marginal is None else self._marginalise(hx, hy).value
 
     def infer(self, x: Variable, y: Variable) -> Minimum:
         """The latent that explains `x` and `y` best, with its energy, status and cost for each sample."""
         return self._infer(*self.energy.encode(x, y))
+
+    def marginalise(self, x: Variable, y: Variable) -> Estimate:
+        """The free energy with its error and what it is built on; without a marginal, the minimum."""
+        return self._marginalise(*self.energy.encode(x, y))
 
     def pairs(self, hx: Variable, hy: Variable) -> Tensor:
         """Free energies `(n, m)` of every `hx[i]` with every `hy[j]`."""
@@ -65,12 +75,24 @@ class FreeEnergy(nn.Module):
         start = self.energy.latent(hx, hy)
         if start is None:
             return _no_latent(self.energy.cost(hx, hy))
+        with self._posed(hx, hy, start) as (problem, rows):
+            return run(problem, rows, self.solver, self.adjoint, self.restarts)
+
+    def _marginalise(self, hx: Variable, hy: Variable) -> Estimate:
+        start = self.energy.latent(hx, hy)
+        if self.marginal is None or start is None:
+            return Estimate.of(self._infer(hx, hy))
+        with self._posed(hx, hy, start) as (problem, rows):
+            return self.marginal(problem, rows, self.solver, self.restarts, self.adjoint)
+
+    @contextmanager
+    def _posed(self, hx: Variable, hy: Variable, start: Any) -> Iterator[tuple[Problem, Tensor]]:
+        """The problem of the codes in rows, for as long as what couples samples is refused."""
         # Steps near a minimum are smaller than half precision can tell, so no solve is under autocast.
         device = tree_leaves(start)[0].device.type
         hx, hy, start = _in_full_precision(device, (hx, hy, start))
         with _refuse_coupling(self.energy), torch.autocast(device, enabled=False):
-            problem, rows = pose(self._cost(hx, hy, start), start, (hx, hy), self.within, self.penalty, bind=True)
-            return run(problem, rows, self.solver, self.adjoint, self.restarts)
+            yield pose(self._cost(hx, hy, start), start, (hx, hy), self.within, self.penalty, bind=True)
 
     def _cost(self, hx: Variable, hy: Variable, start: Any) -> Callable[..., Tensor]:
         """The energy as a function of z and the codes; as a sum of squares where it has residuals."""

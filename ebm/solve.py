@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import partial
+from functools import cache, partial
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -101,7 +102,7 @@ def solve(problem: Problem, z: Tensor, solver: Solver, loop: Loop) -> Ended:
     gathers = problem.given is not None and not loop.compile and not torch.is_grad_enabled()
     # Asking whether all have ended waits for the device, so an accelerator is asked only now and then.
     interval = 1 if z.device.type == "cpu" else 16
-    step = _stepper(loop)
+    step = _stepper(loop, solver)
     trace = [_seen(whole)] if loop.trace else []
     for count in range(1 if solver.at_once else solver.steps):
         if count % interval == 0:
@@ -120,12 +121,19 @@ def solve(problem: Problem, z: Tensor, solver: Solver, loop: Loop) -> Ended:
     return _end(_scatter(whole, rows, _outcome(progress, solver)), solver, trace)
 
 
-def _stepper(loop: Loop) -> Callable[[Problem, Solver, Progress], Progress]:
+def _stepper(loop: Loop, solver: Solver) -> Callable[[Problem, Solver, Progress], Progress]:
     if loop.compile:
-        return torch.compile(advance, dynamic=False)
+        return _compiled(type(solver))
     if loop.checkpoint:
         return lambda *parts: checkpoint(advance, *parts, use_reentrant=False)
     return advance
+
+
+@cache
+def _compiled(kind: type[Solver]) -> Callable[[Problem, Solver, Progress], Progress]:
+    # What is compiled is kept by code object, with no guard on the class of a named tuple: each solver has its own.
+    code = advance.__code__.replace(co_name=f"advance_{kind.__name__}")
+    return torch.compile(FunctionType(code, advance.__globals__), dynamic=False)
 
 
 def advance(problem: Problem, solver: Solver, was: Progress) -> Progress:

@@ -93,35 +93,31 @@ def _remember(problem: Problem, memory: Memory, taken: Tensor, point: Point, tri
     curvature, bend = curvature.masked_fill(~keep, 1), bend.masked_fill(~keep, 1)
     slots = torch.arange(memory.moves.shape[1], device=move.device)
     slot = (slots == memory.oldest[:, None]) & keep[:, None]
-    moves, changes = (
-        _write(memory.moves, memory.oldest, keep, move),
-        _write(memory.changes, memory.oldest, keep, change),
-    )
+    moves, changes = _write(memory, slot, memory.moves, move), _write(memory, slot, memory.changes, change)
     # Striking out the oldest row and column of a triangular matrix strikes them out of its inverse; the newest column
     # [R, c; 0, r] of it has the inverse [R^-1, -R^-1 c / r; 0, 1 / r].
     others = (moves @ change[..., None]).masked_fill(slot[..., None], 0)
     column = (-(memory.inverse @ others)[..., 0]).masked_fill(slot, 1) / curvature[:, None]
-    inverse = _write(memory.inverse, memory.oldest, keep, torch.zeros_like(column))
+    inverse = _write(memory, slot, memory.inverse, torch.zeros_like(column))
     return memory._replace(
         oldest=(memory.oldest + keep) % len(slots),
         scale=torch.where(keep, curvature / bend, memory.scale),
         moves=moves,
         changes=changes,
         curvatures=torch.where(slot, curvature[:, None], memory.curvatures),
-        inverse=_write(inverse.mT, memory.oldest, keep, column).mT,
+        inverse=_write(memory, slot, inverse.mT, column).mT,
     )
 
 
-def _write(pairs: Tensor, slot: Tensor, keep: Tensor, new: Tensor) -> Tensor:
-    """`pairs` (N, history, D) with the new one (N, D) in its slot where it is kept.
+def _write(memory: Memory, slot: Tensor, pairs: Tensor, new: Tensor) -> Tensor:
+    """`pairs` (N, history, D) with the new one (N, D) in its slot, a mask (N, history) that may be empty.
 
     In place unless recorded, as nothing else holds the memory of a solve: it is most of what a step would copy.
     """
-    rows = torch.arange(len(pairs), device=pairs.device)
-    values = torch.where(keep[:, None], new, pairs[rows, slot])
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return pairs.index_put((rows, slot), values)
-    return pairs.index_put_((rows, slot), values)
+        return torch.where(slot[..., None], new[:, None], pairs)
+    place = (torch.arange(len(pairs), device=pairs.device), memory.oldest)
+    return pairs.index_put_(place, torch.where(slot.any(-1, keepdim=True), new, pairs[place]))
 
 
 def _forget(memory: Memory, lost: Tensor) -> Memory:
