@@ -30,7 +30,7 @@ class GradientDescent(Solver):
 
     def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
         (velocity,) = state
-        slope = problem.slope(point)
-        velocity = self.momentum * velocity + slope
-        move = slope + self.momentum * velocity if self.nesterov else velocity
+        # The whole gradient under constraints too: projecting where it leads is stable at any curvature of a boundary.
+        velocity = self.momentum * velocity + point.gradient
+        move = point.gradient + self.momentum * velocity if self.nesterov else velocity
         return problem(point.z - self.rate * move), (velocity,)

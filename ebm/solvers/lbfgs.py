@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from ebm.solvers.line_search import accepts, choose, first_length, may_hold
+from ebm.solvers.line_search import accepts, choose, first_length, may_hold, shorter
 from ebm.solvers.solver import Point, Problem, Solver, State
 
 
@@ -65,14 +65,17 @@ class LBFGS(Solver):
         memory = Memory(*state)
         trial = problem(torch.addcmul(point.z, memory.length[:, None], memory.direction))
         taken = accepts(problem, point, trial, self.decrease)
-        memory = _remember(problem, memory, taken, point, trial)
+        memory, before = _remember(problem, memory, taken, point, trial), point
         point = choose(taken, trial, point)
         slope = problem.slope(point)
         direction = problem.free(point, quasi_newton(slope, memory))
         uphill = _dot(direction, slope) >= 0
-        lost = ~taken & (memory.length < self.shortest) & memory.curvatures.any(-1)
+        informed = memory.curvatures.any(-1)
+        lost = ~taken & (memory.length < self.shortest) & informed
         steepest = uphill & taken | lost
-        length = (memory.length * self.shrink).masked_fill(taken, 1)
+        # Before there is a pair the first length is a guess, which may be out by any factor.
+        share = torch.where(informed, self.shrink, shorter(before, trial, self.shrink))
+        length = (memory.length * share).masked_fill(taken, 1)
         direction = torch.where(taken[:, None], direction, memory.direction)
         memory = _forget(memory, lost) if may_hold(lost) else memory
         return point, memory._replace(

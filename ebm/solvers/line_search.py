@@ -25,6 +25,17 @@ def accepts(problem: Problem, point: Point, trial: Point, decrease: float) -> Te
     return ((rise <= decrease * before + rounding) | level) & finite(trial.gradient)
 
 
+def shorter(point: Point, trial: Point, most: float) -> Tensor:
+    """What share of a refused step to try next, `(N,)`: to where the slope along it is zero by the secant rule.
+
+    Between a tenth and `most` of it (Nocedal and Wright 2006, section 3.5).
+    """
+    move = trial.z - point.z
+    before, after = (point.gradient * move).sum(-1), (trial.gradient * move).sum(-1)
+    share = before / (before - after)
+    return share.nan_to_num(nan=most).clamp(0.1, most)
+
+
 def first_length(slope: Tensor) -> Tensor:
     """No step down the raw slope is longer than 1, whatever the scale of the energy."""
     return 1 / slope.abs().sum(-1).clamp_min(1)

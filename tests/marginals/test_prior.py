@@ -16,7 +16,7 @@ PROPER = pytest.mark.parametrize(
         (Uniform(-1.0, 3.0), stats.uniform([-1, -1], [4, 4])),
         (Uniform((-1.0, 0.0), 3.0), stats.uniform([-1, 0], [4, 3])),
     ],
-    ids=str,
+    ids=["normal", "normal of two scales", "uniform", "uniform of two bounds"],
 )
 
 

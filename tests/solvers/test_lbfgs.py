@@ -91,11 +91,21 @@ def test_a_refused_step_is_tried_again_at_half_its_length():
     steps = list(walk(LBFGS(), rosenbrock, normal(6, 4), steps=20))
     refusals = 0
     for (point, memory), (after, then) in pairwise(steps):
-        refused = (after.z == point.z).all(-1)
+        refused = (after.z == point.z).all(-1) & memory.curvatures.any(-1)
         assert torch.equal(then.length[refused], memory.length[refused] / 2)
         assert torch.equal(then.direction[refused], memory.direction[refused])
         refusals += int(refused.sum())
     assert refusals > 5
+
+
+def test_a_first_step_that_is_refused_is_tried_again_where_the_secant_says_that_the_slope_is_zero():
+    curvature = 5.0
+    problem, start = pose(lambda z: curvature / 2 * z.square().sum(-1), torch.tensor([[0.2]], dtype=torch.float64))
+    solver, point = LBFGS(), problem(start)
+    point, memory = solver.step(problem, point, solver.init(problem, point))
+    # From 0.2 down a slope of 1 for a length of 1 leads to -0.8, which is higher; the minimum is a fifth of that away.
+    assert torch.equal(point.z, start)
+    torch.testing.assert_close(memory.length, torch.tensor([1 / curvature], dtype=torch.float64), atol=1e-12, rtol=0)
 
 
 def test_its_directions_lead_down():
