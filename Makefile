@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STUDY ?= benchmarks/studies/collapse.yaml
+# A benchmark is a script with --quick; what others import has no such option.
+BENCHMARKS := $(shell grep -ls -- '"--quick"' benchmarks/*.py benchmarks/speed/*.py)
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # The workers share the cores: a library that starts a thread for each core in each of them slows all down.
 export OMP_NUM_THREADS ?= 1
@@ -29,10 +31,11 @@ types: $(VENV)/installed-dev  ## check types
 notebooks: $(VENV)/installed-dev  ## execute every notebook
 	$(BIN)/pytest --nbmake notebooks -n auto --nbmake-timeout=300
 
-smoke: $(VENV)/installed-dev  ## the study with one seed and few steps, from nothing
+smoke: $(VENV)/installed-dev  ## the study with one seed and few steps, and every benchmark in small
 	rm -rf build/smoke
 	WANDB_MODE=disabled $(BIN)/ebm study run $(STUDY) --seeds 0 --results build/smoke -- --trainer.max_epochs=2
 	$(BIN)/ebm study report $(STUDY) --seeds 0 --results build/smoke -- --trainer.max_epochs=2
+	for script in $(BENCHMARKS); do echo "-- $$script" && $(BIN)/python $$script --quick || exit 1; done
 
 wheel: $(VENV)/installed-dev  ## build the wheel, install it in an empty environment, and import it from elsewhere
 	rm -rf build dist

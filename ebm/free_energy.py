@@ -95,8 +95,9 @@ class FreeEnergy(nn.Module):
             yield pose(self._cost(hx, hy, start), start, (hx, hy), self.within, self.penalty, bind=True)
 
     def _cost(self, hx: Variable, hy: Variable, start: Any) -> Callable[..., Tensor]:
-        """The energy as a function of z and the codes; as a sum of squares where it has residuals."""
-        if self.energy.residuals(hx, hy, start) is not None:
+        """The energy as a function of z and the codes; as a sum of squares where the solver needs residuals."""
+        needed = self.solver is not None and self.solver.least_squares
+        if needed and self.energy.residuals(hx, hy, start) is not None:
             return SumOfSquares(lambda z, hx, hy: self.energy.residuals(hx, hy, z))
         return lambda z, hx, hy: self.energy.cost(hx, hy, z)
 

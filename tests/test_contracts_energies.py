@@ -50,6 +50,17 @@ def test_calling_an_energy_is_the_cost_of_the_codes(kind):
 
 
 @energies
+def test_residuals_are_those_whose_squares_add_up_to_the_energy(kind):
+    energy = small(kind)
+    x, y = variables()
+    hx, hy = energy.encode(x, y)
+    z = some_latent(energy, hx, hy)
+    residuals = energy.residuals(hx, hy, z)
+    if residuals is not None:
+        torch.testing.assert_close(residuals.square().sum(-1), energy.cost(hx, hy, z), **ROUNDING)
+
+
+@energies
 def test_an_energy_tells_apart_what_goes_with_what(kind):
     energy = small(kind)
     x, y = variables()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from ebm.energy import Energy
@@ -30,9 +31,8 @@ class LatentDecoder(Energy):
         return cls(MLP([3, 16, 8], activation=nn.Tanh), latent_features=3, strength=0.1)
 
     def latent(self, hx: Tensor | None, hy: Tensor) -> Tensor:
-        row = (
-            hy[..., 0] if hx is None else hx[..., 0] + hy[..., 0]
-        )  # for the shape that their leading axes broadcast to
+        # For the shape that their leading axes broadcast to.
+        row = hy[..., 0] if hx is None else hx[..., 0] + hy[..., 0]
         return hy.new_zeros(*row.shape, self.latent_features)
 
     def cost(self, hx: Tensor | None, hy: Tensor, z: Tensor | None = None) -> Tensor:
@@ -40,3 +40,7 @@ class LatentDecoder(Energy):
             raise ValueError("the energy of a LatentDecoder needs z: call FreeEnergy, which infers it, or pass one")
         reconstruction = (hy - self.decoder(z)).square().sum(-1)
         return reconstruction + self.strength * z.square().sum(-1)
+
+    def residuals(self, hx: Tensor | None, hy: Tensor, z: Tensor) -> Tensor:
+        misfit = hy - self.decoder(z)
+        return torch.cat([misfit, self.strength**0.5 * z.expand(*misfit.shape[:-1], -1)], -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ class GaussNewton(Solver):
 
     Raises ValueError where the function has no residuals.
     """
+
+    least_squares: ClassVar[bool] = True
 
     damping: float = 1e-3
     steps: int = 200

@@ -28,6 +28,9 @@ class Solver(ABC):
     at_once: ClassVar[bool] = False
     """Whether one step is the whole solve; what has not converged after it is out of `steps`, or has stalled."""
 
+    least_squares: ClassVar[bool] = False
+    """Whether it needs the residuals of a sum of squares."""
+
     steps: int
     """The most steps that a sample may take."""
     tolerance: float
