@@ -5,3 +5,5 @@ from ebm.energies.predictive import MovingAverage as MovingAverage
 from ebm.energies.predictive import Predictive as Predictive
 from ebm.energies.predictive import StopGradient as StopGradient
 from ebm.energies.latent_decoder import LatentDecoder as LatentDecoder
+from ebm.energies.labelled_decoder import LabelledDecoder as LabelledDecoder
+from ebm.energies.sparse_coding import SparseCoding as SparseCoding
