@@ -11,7 +11,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,12 @@ from ebm.solvers import Solver
 
 RESULTS = Path(__file__).parents[1] / "results"
 GRADIENT = (
-    *(ebm.LBFGS(), ebm.BFGS(), ebm.NonlinearConjugateGradients(steps=3000), ebm.BarzilaiBorwein(steps=3000)),
+    *(
+        ebm.LBFGS(steps=3000),
+        ebm.BFGS(steps=3000),
+        ebm.NonlinearConjugateGradients(steps=3000),
+        ebm.BarzilaiBorwein(steps=3000),
+    ),
     *(ebm.GradientDescent(rate=0.01, momentum=0.9, nesterov=True, steps=3000), ebm.Adam(steps=3000)),
     *(ebm.ProjectedGradient(steps=3000), ebm.ProximalGradient(steps=3000), ebm.Newton()),
 )
@@ -76,6 +81,8 @@ def cases(batch: int) -> list[Case]:
         _timed("a decoder, 16 features", decoder),
         Case("the same, as least squares", squares, decoder.start, (ebm.LBFGS(), ebm.GaussNewton()), _flat,
              decoder.given),
+        Case("the same, to a gradient of 1e-10", decoder.energy, decoder.start,
+             [replace(solver, tolerance=1e-10) for solver in (*GRADIENT[:3], ebm.Newton())], _flat, decoder.given),
         _timed("Rosenbrock's valley, 10 features", problems.rosenbrock(batch)),
         Case("a stiff bowl, 1,000 features", lambda z: (stiff * z.square()).sum(-1) / 2, far,
              [solver for solver in GRADIENT if not isinstance(solver, ebm.Newton | ebm.BFGS)], _flat),
@@ -107,12 +114,22 @@ def run(case: Case, solver: Solver, rounds: int) -> dict[str, object]:
         seconds.append(time.process_time() - began)
     return {
         "problem": case.name,
-        "solver": repr(solver) if not isinstance(solver, ebm.Enumeration) else "Enumeration",
+        "solver": _short(solver),
         "solved": float(case.solved(answer).double().mean()),
         "mean energy": float(answer.energy.mean()),
         "evaluations a sample": float(answer.evaluations.double().mean()),
         "milliseconds": 1e3 * min(seconds),
     }
+
+
+def _short(solver: Solver) -> str:
+    """The solver and what was set of it; tensors are too long to print."""
+    told = [
+        f"{each.name}={value}"
+        for each in fields(solver)  # type: ignore[arg-type]
+        if not isinstance(value := getattr(solver, each.name), Tensor) and value != each.default
+    ]
+    return f"{type(solver).__name__}({', '.join(told)})"
 
 
 def write(lines: Sequence[dict[str, object]], folder: Path) -> None:
