@@ -121,7 +121,7 @@ class Simplex(Constraint):
         nearest = _lowered(shifted, torch.zeros_like(shifted, dtype=torch.bool), self.total).relu()
         nearest = nearest * (self.total / nearest.sum(-1, keepdim=True))
         off = (wide.sum(-1, keepdim=True) - self.total).abs()
-        inside = (wide >= 0).all(-1, keepdim=True) & (off <= _slack(z) * self.total)
+        inside = (wide >= 0).all(-1, keepdim=True) & (off <= 0.9 * _slack(z) * self.total)
         return _unless(inside, z, nearest.to(z.dtype))
 
     def tangent(self, z: Tensor, v: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class Sphere(Constraint):
         wide = _wide(z)
         first = torch.arange(z.shape[-1], device=z.device) == 0
         unit, norm = _polar(torch.where((wide == 0).all(-1, keepdim=True), first.to(wide.dtype), wide))
-        inside = ((norm - self.radius).abs() <= _slack(z) * self.radius) & (wide != 0).any(-1, keepdim=True)
+        inside = ((norm - self.radius).abs() <= 0.9 * _slack(z) * self.radius) & (wide != 0).any(-1, keepdim=True)
         return _unless(inside, z, (self.radius * unit).to(z.dtype))
 
     def tangent(self, z: Tensor, v: Tensor) -> Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp
+from torch.func import grad, vjp
 
 from ebm.problem import Problem
 
@@ -23,7 +24,7 @@ def hessian_product(problem: Problem, z: Tensor) -> Callable[[Tensor], Tensor]:
             return problem.smooth(z).sum()
 
         def retraced(v: Tensor) -> Tensor:
-            return jvp(grad(total), (z,), (v,))[1]
+            return cast(Tensor, vjp(grad(total), z)[1](v)[0])  # by symmetry; forward mode would take scripting
 
         return retraced
     with torch.enable_grad():

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ebm.constraints import Constraint
-from ebm.layout import Layout
+from ebm.layout import Layout, Tree
 from ebm.penalties import Penalty
 
 
@@ -29,8 +29,9 @@ class Domain:
         `within` and `penalty` are one term, which then holds for every part of z, or a tree of them like z itself.
         Raises ValueError where one part has both, or where a term does not fit its part.
         """
+        free = tree_unflatten([None] * len(layout.events), layout.structure)
         terms = []
-        for constraint, cost in zip(_spread(within, layout), _spread(penalty, layout), strict=True):
+        for constraint, cost in zip(_spread(within, free), _spread(penalty, free), strict=True):
             if constraint is not None and cost is not None:
                 raise ValueError(
                     f"one part of z has both {constraint} and {cost}, whose proximal operators do not compose in"
@@ -67,7 +68,7 @@ class Domain:
     def cost(self, z: Tensor) -> Tensor:
         """The sum `(N,)` of the penalties."""
         leaves = zip(self.terms, self._leaves(z), strict=True)
-        costs = [term(leaf).reshape(len(z), -1).sum(1) for term, leaf in leaves if isinstance(term, Penalty)]
+        costs = [term(leaf)[..., None].flatten(1).sum(1) for term, leaf in leaves if isinstance(term, Penalty)]
         return torch.stack(costs).sum(0) if costs else z.new_zeros(len(z))
 
     def tangent(self, z: Tensor, direction: Tensor) -> Tensor:
@@ -101,22 +102,21 @@ class Domain:
     def _each(self, fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """`fn` of each term and its leaves."""
         parts = zip(*(self._leaves(part) for part in rows), strict=True)
-        done = [fn(term, *part).reshape(len(rows[0]), -1) for term, part in zip(self.terms, parts, strict=True)]
+        done = [fn(term, *part).flatten(1) for term, part in zip(self.terms, parts, strict=True)]
         return done[0] if len(done) == 1 else torch.cat(done, 1)
 
 
-def _spread(term: Any, layout: Layout) -> list[Any]:
-    """A term for each leaf, from one term for all or from a tree of them with None for what is free."""
+def _spread(term: Any, like: Tree) -> list[Any]:
+    """A term for each leaf of a tree, in its order: from one for all of them, or from a tree with one for each part."""
     if term is None or isinstance(term, Constraint | Penalty):
-        return [term] * len(layout.events)
-    like = tree_unflatten([None] * len(layout.events), layout.structure)
-    if type(term) is type(like) and _keys(term) == _keys(like):
-        return tree_flatten(term, is_leaf=lambda part: part is None or isinstance(part, Constraint | Penalty))[0]
-    raise ValueError(
-        f"`within` and `penalty` are one term for all of z, or a tree of terms (None where there is none) of the same"
-        f" structure as z: {layout.structure}, not {term!r}"
-    )
-
-
-def _keys(tree: Any) -> Any:
-    return sorted(tree) if isinstance(tree, dict) else len(tree)
+        return [term] * len(tree_flatten(like)[0])
+    if isinstance(like, dict) and isinstance(term, dict) and term.keys() == like.keys():
+        pairs = [(term[key], like[key]) for key in like]
+    elif isinstance(like, list | tuple) and type(term) is type(like) and len(term) == len(like):
+        pairs = list(zip(term, like, strict=True))
+    else:
+        raise ValueError(
+            "`within` and `penalty` are one term for all of z, or a tree of terms of the same structure as z, with None"
+            f" where there is none: for a part such as {like!r} that cannot be {term!r}"
+        )
+    return [one for pair in pairs for one in _spread(*pair)]

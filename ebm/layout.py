@@ -65,7 +65,8 @@ class Layout:
 def check_start(tree: Tree) -> None:
     """Refuse a start that nothing can be minimised or sampled from.
 
-    Raises ValueError for no tensor, for integers, for leaves of two dtypes or devices, and for NaN or infinite values.
+    Raises ValueError for no tensor, for integers, for leaves of two dtypes, devices or batches, and for NaN or
+    infinite values.
     """
     leaves = tree_flatten(tree)[0]
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
@@ -79,6 +80,21 @@ def check_start(tree: Tree) -> None:
     kinds = sorted({f"{leaf.dtype} on {leaf.device}" for leaf in leaves})
     if len(kinds) > 1:
         raise ValueError(f"the parts of z are of one dtype and on one device, but these are {' and '.join(kinds)}")
+    if len({leaf.shape[:1] for leaf in leaves}) > 1:
+        shapes = " and ".join(str(tuple(leaf.shape)) for leaf in leaves)
+        raise ValueError(f"the parts of z begin with the axes of one batch, but these are of shape {shapes}")
+
+
+def check_given(given: tuple[Tree, ...], tree: Tree) -> None:
+    """Refuse what cannot have a row for each sample of a start, before the energy fails on it for another reason.
+
+    Raises ValueError for what is no tuple, and for a tensor with another number of rows.
+    """
+    if not isinstance(given, tuple):
+        raise ValueError(
+            f"`given` is a tuple of what the function takes after z, such as `(y,)`, not a {type(given).__name__}"
+        )
+    given_rows(given, tree_flatten(tree)[0][0].shape[:1])
 
 
 def batch_of(energies: Tensor, tree: Tree) -> torch.Size:

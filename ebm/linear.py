@@ -28,6 +28,9 @@ def conjugate_gradients(product: Product, b: Tensor, tolerance: float, steps: in
 
     A row stops when its residual is `tolerance |b|`, or on meeting a direction without positive curvature.
     """
+    size = b.abs().amax(-1, keepdim=True)  # squares of what is very small or large would vanish or overflow
+    size = torch.where(size > 0, size, 1)
+    b = b / size
     w, residual, direction = torch.zeros_like(b), b, b
     square = _dot(b, b)
     goal = tolerance**2 * square
@@ -49,7 +52,7 @@ def conjugate_gradients(product: Product, b: Tensor, tolerance: float, steps: in
         direction = torch.where(going[:, None], residual + (new / _positive(square))[:, None] * direction, direction)
         square = torch.where(going, new, square)
         going = going & (square > goal)
-    return LinearSolution(w, (square / _positive(_dot(b, b))).sqrt(), curvature)
+    return LinearSolution(size * w, (square / _positive(_dot(b, b))).sqrt(), curvature)
 
 
 def solve_dense(product: Product, b: Tensor) -> LinearSolution:
@@ -58,17 +61,22 @@ def solve_dense(product: Product, b: Tensor) -> LinearSolution:
     Where a matrix is singular the solution is the shortest one.
     """
     matrix = dense(product, b)
+    known = matrix.isfinite().all(-1).all(-1)[:, None, None]
+    matrix = torch.where(known, matrix, 0)  # no factor of the others fails because of one that is not a number
     factor, info = torch.linalg.cholesky_ex(matrix)
-    if not bool(info.any()):
+    # The least eigenvalue is at least this: the inverse's largest is at most its trace.
+    identity = torch.eye(matrix.shape[-1], dtype=b.dtype, device=b.device).expand_as(matrix)
+    curvature = 1 / torch.linalg.solve_triangular(factor, identity, upper=False).square().sum((-2, -1))
+    rounding = matrix.shape[-1] * torch.finfo(b.dtype).eps * matrix.diagonal(dim1=-2, dim2=-1).amax(-1)
+    if bool(((info == 0) & (curvature > rounding)).all()):
         w = torch.cholesky_solve(b[..., None], factor)[..., 0]
-        # The least eigenvalue is at least this: the inverse's largest is at most its trace.
-        curvature = 1 / torch.linalg.inv(factor).square().sum((-2, -1))
     else:
         values, axes = torch.linalg.eigh(matrix)
         least = values.shape[-1] * torch.finfo(b.dtype).eps * values.abs().amax(-1, keepdim=True)
         inverse = torch.where(values.abs() > least, 1 / torch.where(values.abs() > least, values, 1), 0)
         w = (axes @ (inverse * (axes.mT @ b[..., None])[..., 0])[..., None])[..., 0]
         curvature = torch.where(values.abs() > least, values, 0).amin(-1)
+    w = torch.where(known[..., 0] | (b == 0).all(-1, keepdim=True), w, torch.nan)
     left = torch.linalg.vector_norm(b - (matrix @ w[..., None])[..., 0], dim=-1)
     return LinearSolution(w, left / _positive(torch.linalg.vector_norm(b, dim=-1)), curvature)
 

@@ -132,7 +132,7 @@ class Problem:
             if self.given is not None
             else torch.cat([whole.fn(self.layout.tree(block, self.layout.batch)) for block in z.chunk(self.repeats)])
         )
-        return rows.reshape(len(z), -1).to(z.dtype)
+        return rows.reshape(len(z), rows.shape[-1]).to(z.dtype)
 
     def _recorded(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Energies and gradients with their graph; at a point that has none, a constant NaN.

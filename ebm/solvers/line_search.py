@@ -32,8 +32,9 @@ def shorter(point: Point, trial: Point, most: float) -> Tensor:
     """
     move = trial.z - point.z
     before, after = (point.gradient * move).sum(-1), (trial.gradient * move).sum(-1)
-    share = before / (before - after)
-    return share.nan_to_num(nan=most).clamp(0.1, most)
+    overshot = (after > 0) & after.isfinite()
+    share = before / torch.where(overshot, before - after, 1)
+    return torch.where(overshot, share.clamp(0.1, most), most)
 
 
 def first_length(slope: Tensor) -> Tensor:
