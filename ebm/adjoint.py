@@ -193,7 +193,7 @@ class _FollowOnce(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Any:
-        return None, _Refuse.apply(-_checked(ctx.system, v), ctx.system.gradient, _SECOND_OF_Z), None
+        return None, Refuse.apply(-_checked(ctx.system, v), ctx.system.gradient, _SECOND_OF_Z), None
 
 
 class _FirstOrder(torch.autograd.Function):
@@ -207,10 +207,10 @@ class _FirstOrder(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> Any:
         # Ties the weights to the energy's graph, so that any way back to a parameter a second time leads through here.
-        return _Refuse.apply(weights, *ctx.saved_tensors, _SECOND_OF_ENERGY)
+        return Refuse.apply(weights, *ctx.saved_tensors, _SECOND_OF_ENERGY)
 
 
-class _Refuse(torch.autograd.Function):
+class Refuse(torch.autograd.Function):
     """A tensor, tied to a graph: a derivative of it that leads into that graph raises."""
 
     @staticmethod

@@ -18,9 +18,13 @@ from ebm.layout import Layout, Tree, batch_of, check_given, check_start, given_r
 from ebm.penalties import Penalty
 from ebm.problem import Problem, bound
 from ebm.solve import Ended, Loop, Status
+from ebm.solvers.bfgs import BFGS
 from ebm.solvers.lbfgs import LBFGS
 from ebm.solvers.proximal_gradient import ProximalGradient
 from ebm.solvers.solver import Solver
+
+DENSE = 16
+"""Features up to which an inverse Hessian is cheaper to keep than pairs of vectors are to go through."""
 
 EnergyFunction = Callable[..., Tensor]  # (z, *given) -> (*batch,); z a tree of (*batch, ...)
 
@@ -122,11 +126,11 @@ def minimize(
     for each sample is best named in `given`, `()` if there is nothing: then `fn(z, *given)` is called with the rows of
     the samples that are still going, and those that have converged cost nothing.
 
-    `solver` is L-BFGS unless given, or proximal gradient under a penalty. `adjoint` says how derivatives return through
-    the answer; it is `Detached` unless given: exact and free for the energy at the minimum. `within` keeps z in a
-    constraint, and `penalty` adds one that need not be smooth: one term for all of z, or a tree of them. The best of
-    `restarts` is kept for each sample. `trace` keeps the way there. `compile` compiles a step, which takes minutes and
-    pays when many batches of one shape are solved.
+    `solver` is unless given proximal gradient under a penalty, BFGS up to 16 features, and L-BFGS above. `adjoint`
+    says how derivatives return through the answer; it is `Detached` unless given: exact and free for the energy at the
+    minimum. `within` keeps z in a constraint, and `penalty` adds one that need not be smooth: one term for all of z, or
+    a tree of them. The best of `restarts` is kept for each sample. `trace` keeps the way there. `compile` compiles a
+    step, which takes a minute and pays when many batches of one shape are solved.
 
     Raises ValueError if `fn` does not return one energy a sample, if that is random, if the start is not finite
     floating point, if what is given has no row for each sample, if constraints do not fit z, or if the solver cannot
@@ -196,7 +200,7 @@ def run(
 ) -> Minimum:
     """Minimise a problem from rows `(N, D)`."""
     adjoint, loop = adjoint or Detached(), loop or Loop()
-    solver = solver or (ProximalGradient() if problem.domain and problem.domain.penalised else LBFGS())
+    solver = solver or _default_solver(problem, rows)
     _check_solver(problem, solver)
     restarts = Restarts(restarts) if isinstance(restarts, int) else restarts
     if restarts.count == 1:
@@ -221,6 +225,12 @@ def _check_separable(problem: Problem, rows: Tensor, energies: Tensor) -> None:
             " of a sample depends on which others are in the batch, so that no sample has a minimum of its own; is"
             " there a dropout, or a normalisation over the batch?"
         )
+
+
+def _default_solver(problem: Problem, rows: Tensor) -> Solver:
+    if problem.domain is not None and problem.domain.penalised:
+        return ProximalGradient()
+    return BFGS() if rows.shape[1] <= DENSE else LBFGS()
 
 
 def _check_solver(problem: Problem, solver: Solver) -> None:

@@ -63,12 +63,12 @@ def ours(
     gathers: bool = True,
     solver: ebm.solvers.Solver | None = None,
 ) -> Method:
-    """`ebm.minimize`, by L-BFGS, or by the proximal gradient where there is a penalty; it keeps its own limits.
+    """`ebm.minimize` by what it takes unless told: BFGS for so few features, proximal gradient under a penalty.
 
     With `gathers` false the function binds what is given, so that samples that have ended cannot be left out.
     """
     penalty = ebm.L1(problem.penalty) if problem.penalty else None
-    chosen = solver or (ebm.ProximalGradient(tolerance=TOLERANCE) if penalty else ebm.LBFGS(tolerance=TOLERANCE))
+    chosen = solver or (ebm.ProximalGradient(tolerance=TOLERANCE) if penalty else ebm.BFGS(tolerance=TOLERANCE))
 
     def solve(energy: Energy) -> Tensor:
         def bound(z: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ ROWS = (
         problems.decoder,
         (
             Entry(ours),
-            Entry(partial(ours, solver=ebm.BFGS(tolerance=TOLERANCE))),
+            Entry(partial(ours, solver=ebm.LBFGS(tolerance=TOLERANCE))),
             Entry(peers.summed_lbfgs, 2),
             Entry(peers.best_adam, 2.3),
             Entry(peers.adam, 9),
@@ -120,7 +120,7 @@ ROWS = (
         problems.unequal,
         (
             Entry(ours),
-            Entry(partial(ours, solver=ebm.BFGS(tolerance=TOLERANCE))),
+            Entry(partial(ours, solver=ebm.LBFGS(tolerance=TOLERANCE))),
             Entry(peers.summed_lbfgs, 8),
             Entry(peers.best_adam, 7),
             Entry(peers.botorch_batched, 1.5),
@@ -132,7 +132,7 @@ ROWS = (
         problems.rosenbrock,
         (
             Entry(ours),
-            Entry(partial(ours, solver=ebm.BFGS(tolerance=TOLERANCE))),
+            Entry(partial(ours, solver=ebm.LBFGS(tolerance=TOLERANCE))),
             Entry(peers.summed_lbfgs, 2),
             Entry(peers.botorch_batched, 1.7),
             Entry(peers.torchmin_loop, 50),

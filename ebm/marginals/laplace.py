@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from ebm.adjoint import Refuse
 from ebm.curvature import dense, hessian_product
 from ebm.marginals.marginal import Continuous, Estimate
 from ebm.marginals.modes import Modes, find_modes
@@ -111,20 +112,13 @@ class _Drift(torch.autograd.Function):
     def backward(ctx: Any, v: Tensor) -> Any:
         gradient, weights = ctx.saved_tensors
         # Tied to the gradient, so that any way back to what it depends on a second time leads through here.
-        return _Refuse.apply(v[:, None] * weights, gradient), None
+        return Refuse.apply(v[:, None] * weights, gradient, _SECOND), None
 
 
-class _Refuse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, change: Tensor, gradient: Tensor) -> Tensor:
-        return change.clone()
-
-    @staticmethod
-    def backward(ctx: Any, _: Tensor) -> Any:
-        raise RuntimeError(
-            "second derivatives of Laplace take fourth ones of the energy, and are not implemented: use"
-            " ImportanceSampling, whose samples are held constant"
-        )
+_SECOND = (
+    "second derivatives of Laplace take fourth ones of the energy, and are not implemented: use ImportanceSampling,"
+    " whose samples are held constant"
+)
 
 
 def _anharmonicity(problem: Problem, modes: Modes, prior: Prior, beta: float, masses: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from ebm.solvers.line_search import accepts, choose, first_length
+from ebm.solvers.line_search import accepts, choose, first_length, may_hold, shorter
 from ebm.solvers.solver import Point, Problem, Solver, State
 
 
@@ -37,6 +37,7 @@ class BFGS(Solver):
     patience: int = 25
     decrease: float = 1e-4
     shrink: float = 0.5
+    shortest: float = 1e-3
 
     def init(self, problem: Problem, point: Point) -> State:
         slope = problem.slope(point)
@@ -53,11 +54,16 @@ class BFGS(Solver):
         memory = _learn(problem, memory, after, after.z - point.z, slope - problem.slope(point))
         direction = problem.free(after, -(memory.inverse @ slope[..., None])[..., 0])
         uphill = _dot(direction, slope) >= 0
-        direction = torch.where(uphill[:, None], -slope, direction)
-        fresh = torch.where(uphill, first_length(slope), 1)
+        lost = ~taken & (memory.length < self.shortest) & ~memory.fresh
+        steepest = (uphill & taken) | lost
+        # Before there is a pair the first length is a guess, which may be out by any factor.
+        share = torch.where(memory.fresh, shorter(point, trial, self.shrink), self.shrink)
+        length = (memory.length * share).masked_fill(taken, 1)
+        direction = torch.where(taken[:, None], direction, memory.direction)
+        memory = _forget(memory, lost) if may_hold(lost) else memory
         return after, memory._replace(
-            direction=torch.where(taken[:, None], direction, memory.direction),
-            length=torch.where(taken, fresh, memory.length * self.shrink),
+            direction=torch.where(steepest[:, None], -slope, direction),
+            length=torch.where(steepest, first_length(slope), length),
         )
 
 
@@ -80,6 +86,13 @@ def _learn(problem: Problem, memory: Memory, point: Point, move: Tensor, change:
         inverse=torch.where(keep[:, None, None], inverse + outer + outer.mT, memory.inverse),
         fresh=memory.fresh & ~keep,
     )
+
+
+def _forget(memory: Memory, lost: Tensor) -> Memory:
+    """With no pair seen, for samples whose directions lead nowhere."""
+    identity = torch.eye(memory.inverse.shape[-1], dtype=memory.inverse.dtype, device=lost.device)
+    inverse = torch.where(lost[:, None, None], identity, memory.inverse)
+    return memory._replace(inverse=inverse, fresh=memory.fresh | lost)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
