@@ -30,6 +30,9 @@ class FreeEnergy(nn.Module):
     With a `marginal` it is the free energy at a temperature instead, `-1/beta log E_p exp(-beta E)`, as that marginal
     estimates it: z is averaged out, and may no longer be whatever explains one sample best.
 
+    How z is inferred is an argument each: `solver`, `adjoint`, `within`, `penalty` and `restarts` are those of
+    `minimize`. A penalty is a part of F.
+
     Called on codes, since losses already hold them: for an energy that encodes nothing these are the variables.
     `infer` takes the variables and tells the minimiser too, `marginalise` the error of the estimate.
     """

@@ -14,8 +14,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from ebm.adjoint import Adjoint
+from ebm.constraints import Constraint
 from ebm.energy import Energy
 from ebm.free_energy import FreeEnergy
+from ebm.marginals.marginal import Marginal
+from ebm.penalties import Penalty
 from ebm.solvers.solver import Solver
 
 
@@ -35,6 +38,7 @@ NO_TERMS: Mapping[str, Term] = {}
 class Learner(pl.LightningModule):
     """Minimises `sum_k weight_k loss_k(F, hx, hy) + sum_k weight_k regularizer_k(hx, hy)` over batches `(x, y)`.
 
+    `solver`, `adjoint`, `within`, `penalty`, `restarts` and `marginal` say how a latent is inferred: see `FreeEnergy`.
     Every term is logged, weighted, under its name, with the spread of the codes and the norm of the gradient.
     `symmetric` takes each pair both ways round and averages, for energies in which x and y play different roles.
     The rate of the optimiser rises linearly over the share `warmup` of the steps, then falls along a cosine to the
@@ -48,6 +52,10 @@ class Learner(pl.LightningModule):
         regularizers: Mapping[str, Term] = NO_TERMS,
         solver: Solver | None = None,
         adjoint: Adjoint | None = None,
+        within: Constraint | None = None,
+        penalty: Penalty | None = None,
+        restarts: int = 1,
+        marginal: Marginal | None = None,
         symmetric: bool = False,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.AdamW,
         warmup: float = 0.0,
@@ -56,7 +64,9 @@ class Learner(pl.LightningModule):
     ) -> None:
         super().__init__()
         _check_terms(losses, regularizers)
-        self.F = FreeEnergy(energy, solver, adjoint)
+        self.F = FreeEnergy(
+            energy, solver, adjoint, within=within, penalty=penalty, restarts=restarts, marginal=marginal
+        )
         self.losses = nn.ModuleDict({name: term.fn for name, term in losses.items()})
         self.regularizers = nn.ModuleDict({name: term.fn for name, term in regularizers.items()})
         self.weights = {name: term.weight for name, term in (*losses.items(), *regularizers.items())}

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers.logger import DummyLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ebm import Energy
+from ebm import Ball, Energy, FreeEnergy, Implicit, Variational
 from ebm.distances import CosineDistance
 from ebm.energies import JointEmbedding, LatentDecoder, MovingAverage, Predictive
 from ebm.learner import Learner, Term
@@ -407,3 +407,15 @@ def test_a_contrastive_loss_learns_which_y_goes_with_x(tmp_path):
     data = DataLoader(TensorDataset(x, x + 0.1 * normal(32, 8, seed=2, dtype=torch.float32)), 32)
     _, logger, _ = trained(learner, tmp_path, data, max_epochs=40)
     assert logger.column("loss/nce")[0] > 2 * logger.column("loss/nce")[-1]
+
+
+def test_how_a_latent_is_inferred_is_up_to_the_arguments_of_a_free_energy():
+    energy = LatentDecoder.small()
+    arguments = {"within": Ball(1.0), "restarts": 3, "adjoint": Implicit()}
+    learner = Learner(energy, {"push": Term(1.0, PushDown())}, **arguments)
+    expected = FreeEnergy(energy, **arguments)
+    y = normal(4, 8, dtype=torch.float32)
+    assert torch.equal(learner.F(y, y), expected(y, y))
+    assert torch.linalg.vector_norm(learner.F.infer(y, y).z, dim=-1).max() <= 1.0
+    noisy = Learner(energy, {"push": Term(1.0, PushDown())}, marginal=Variational(beta=2.0))
+    assert torch.equal(noisy.F(y, y), FreeEnergy(energy, marginal=Variational(beta=2.0))(y, y))

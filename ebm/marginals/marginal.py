@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -105,7 +105,7 @@ class Marginal(ABC):
 class Continuous(Marginal, ABC):
     """A marginal over a prior density. In the limit it is the minimum over the support of that."""
 
-    prior: Prior = field(default_factory=Normal)
+    prior: Prior = Normal()  # noqa: RUF009  # frozen
 
     def limit(
         self,

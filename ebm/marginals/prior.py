@@ -52,8 +52,7 @@ class Prior(ABC):
         return z
 
 
-@final
-@dataclass(frozen=True)
+@dataclass(frozen=True)  # not final: jsonargparse would take it, being a default, for the only prior there is
 class Normal(Prior):
     """Normal with mean zero and deviation `scale`."""
 

@@ -58,6 +58,10 @@ UNSET = {
     "name": "chosen",
     "data.augmentations_y": "[runs.Noise]",
     "model.solver": "ebm.Adam",
+    "model.within": "ebm.NonNegative",
+    "model.penalty": "{class_path: ebm.L1, init_args: {strength: 0.1}}",
+    "model.restarts": "2",
+    "model.marginal": "{class_path: ebm.Laplace, init_args: {beta: 2.0, prior: {class_path: ebm.Uniform}}}",
     "model.adjoint": "ebm.Unrolled",
 }
 
