@@ -49,6 +49,8 @@ class FreeEnergy(nn.Module):
         marginal: Marginal | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(energy, Energy):
+            raise TypeError(f"a free energy is that of an `Energy`, not of {energy!r}: for a function call `minimize`")
         self.energy = energy
         self.solver = solver
         self.adjoint = adjoint or Detached()

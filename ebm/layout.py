@@ -103,6 +103,10 @@ def batch_of(energies: Tensor, tree: Tree) -> torch.Size:
     Raises ValueError where these are not one number for each sample.
     """
     shape = energies.shape
+    if energies.is_complex():
+        raise ValueError(
+            f"an energy is a real number for each sample, not {energies.dtype}: take its real part or modulus"
+        )
     for leaf in tree_flatten(tree)[0]:
         if not shape or shape != leaf.shape[: len(shape)]:
             raise ValueError(

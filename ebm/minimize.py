@@ -201,8 +201,15 @@ def run(
     """Minimise a problem from rows `(N, D)`."""
     adjoint, loop = adjoint or Detached(), loop or Loop()
     solver = solver or _default_solver(problem, rows)
-    _check_solver(problem, solver)
     restarts = Restarts(restarts) if isinstance(restarts, int) else restarts
+    for name, value, kind in (
+        ("solver", solver, Solver),
+        ("adjoint", adjoint, Adjoint),
+        ("restarts", restarts, Restarts),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"`{name}` is an instance of {kind.__name__}, such as `{_SUCH_AS[name]}`, not {value!r}")
+    _check_solver(problem, solver)
     if restarts.count == 1:
         return _answer(problem, adjoint, solver, adjoint.solve(problem, rows, solver, loop))
     repeated = problem.repeated(restarts.count)
@@ -233,7 +240,14 @@ def _default_solver(problem: Problem, rows: Tensor) -> Solver:
     return BFGS() if rows.shape[1] <= DENSE else LBFGS()
 
 
+_SUCH_AS = {"solver": "LBFGS(tolerance=1e-6)", "adjoint": "Implicit()", "restarts": "Restarts(4)` or `4"}
+
+
 def _check_solver(problem: Problem, solver: Solver) -> None:
+    if solver.steps < 0 or solver.patience < 1 or not solver.tolerance >= 0:
+        raise ValueError(
+            f"a solver has steps and a tolerance that are not negative, and a patience of at least 1: {solver}"
+        )
     if problem.domain is not None and problem.domain.penalised and not (solver.proximal or solver.gradient_free):
         raise ValueError(
             f"{type(solver).__name__} follows gradients, which a penalty has none of where it matters, at its kinks:"

@@ -5,7 +5,7 @@ import torch
 from conftest import normal
 from torch.nn.functional import batch_norm
 
-from ebm import LBFGS, GradientDescent, Restarts, Status, SumOfSquares, minimize
+from ebm import LBFGS, GradientDescent, Implicit, Restarts, Status, SumOfSquares, minimize
 from ebm.constraints import Box, Simplex
 from ebm.minimize import pose
 from ebm.penalties import L1
@@ -249,3 +249,41 @@ def test_a_solve_of_no_steps_is_out_of_them():
     answer = minimize(bowl, torch.ones_like(TARGET), LBFGS(steps=0), given=(TARGET,), within=Simplex())
     assert (answer.status == Status.OUT_OF_STEPS).all()
     torch.testing.assert_close(answer.z, torch.full_like(TARGET, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"solver": LBFGS}, r"`solver` is an instance of Solver, such as `LBFGS\(tolerance=1e-6\)`, not <class"),
+        ({"solver": "LBFGS"}, r"`solver` is an instance of Solver, .* not 'LBFGS'"),
+        ({"adjoint": Implicit}, r"`adjoint` is an instance of Adjoint, such as `Implicit\(\)`, not <class"),
+        ({"restarts": 2.5}, r"`restarts` is an instance of Restarts, such as `Restarts\(4\)` or `4`, not 2.5"),
+    ],
+    ids=["a class", "a name", "the class of an adjoint", "half a restart"],
+)
+def test_an_argument_of_the_wrong_kind_is_named_with_what_it_should_be(arguments, said):
+    with pytest.raises(TypeError, match=said):
+        minimize(lambda z: (z - TARGET).square().sum(-1), torch.zeros_like(TARGET), **arguments)
+
+
+@pytest.mark.parametrize("solver", [LBFGS(steps=-1), LBFGS(patience=0), LBFGS(tolerance=-1.0)], ids=repr)
+def test_a_solver_that_could_not_end_well_is_refused(solver):
+    with pytest.raises(
+        ValueError, match="steps and a tolerance that are not negative, and a patience of at least 1: LBFGS"
+    ):
+        minimize(lambda z: (z - TARGET).square().sum(-1), torch.zeros_like(TARGET), solver)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: GradientDescent(rate=-1.0), lambda: LBFGS(history=0), lambda: ProximalGradient(rate=0.0)],
+    ids=["rate", "history", "proximal rate"],
+)
+def test_settings_that_make_no_sense_are_refused_when_the_solver_is_made(make):
+    with pytest.raises(ValueError, match="is positive and finite, not"):
+        make()
+
+
+def test_a_complex_energy_is_refused():
+    with pytest.raises(ValueError, match=r"a real number for each sample, not torch.complex128"):
+        minimize(lambda z: (z - TARGET).square().sum(-1) + 0j, torch.zeros_like(TARGET))

@@ -7,7 +7,7 @@ from typing import final
 
 import torch
 
-from ebm.solvers.solver import Point, Problem, Solver, State
+from ebm.solvers.solver import Point, Problem, Solver, State, check_positive
 
 
 @final
@@ -22,6 +22,9 @@ class Adam(Solver):
     steps: int = 1000
     tolerance: float = 1e-4
     patience: int = 100
+
+    def __post_init__(self) -> None:
+        check_positive(self, "rate", "epsilon")
 
     def init(self, problem: Problem, point: Point) -> State:
         return torch.zeros_like(point.z), torch.zeros_like(point.z), point.energy.new_zeros(len(point.z), 1)

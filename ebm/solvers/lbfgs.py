@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ebm.solvers.line_search import accepts, choose, first_length, may_hold, shorter
-from ebm.solvers.solver import Point, Problem, Solver, State
+from ebm.solvers.solver import Point, Problem, Solver, State, check_positive
 
 
 class Memory(NamedTuple):
@@ -46,6 +46,9 @@ class LBFGS(Solver):
     decrease: float = 1e-4
     shrink: float = 0.5
     shortest: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_positive(self, "history")
 
     def init(self, problem: Problem, point: Point) -> State:
         n, d = point.z.shape

@@ -8,8 +8,8 @@ from typing import ClassVar, NamedTuple, final
 import torch
 from torch import Tensor
 
-from ebm.solvers.population import check_positive, evaluate, lowest, normals, project, start_without_gradient
-from ebm.solvers.solver import Point, Problem, Solver, State
+from ebm.solvers.population import evaluate, lowest, normals, project, start_without_gradient
+from ebm.solvers.solver import Point, Problem, Solver, State, check_positive
 
 
 class Search(NamedTuple):

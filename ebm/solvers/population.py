@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,12 +68,3 @@ def lowest(point: Point, z: Tensor, energies: Tensor) -> Point:
 def project(problem: Problem, mean: Tensor) -> Tensor:
     """The nearest rows that the constraints allow."""
     return mean if problem.domain is None else problem.domain.project(mean)
-
-
-def check_positive(solver: Any, *names: str) -> None:
-    """Raise ValueError unless these settings of a solver are positive and finite."""
-    for name in names:
-        if not 0 < getattr(solver, name) < math.inf:
-            raise ValueError(
-                f"the `{name}` of {type(solver).__name__} is positive and finite, not {getattr(solver, name)}"
-            )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebm.curvature import largest_curvature
 from ebm.solvers.line_search import choose, may_hold
-from ebm.solvers.solver import Point, Problem, Solver, State
+from ebm.solvers.solver import Point, Problem, Solver, State, check_positive
 
 
 class Memory(NamedTuple):
@@ -40,6 +40,9 @@ class ProximalGradient(Solver):
     tolerance: float = 1e-4
     patience: int = 100
     power_iterations: int = 10
+
+    def __post_init__(self) -> None:
+        check_positive(self, "power_iterations", *([] if self.rate is None else ["rate"]))
 
     def init(self, problem: Problem, point: Point) -> State:
         one = torch.ones_like(point.z[:, :1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -61,3 +62,12 @@ class Solver(ABC):
     def evaluations(self, steps: Tensor, state: State, features: int) -> Tensor:
         """Evaluations that each sample has taken after so many steps, a Hessian-vector product counted as one."""
         return steps + 1
+
+
+def check_positive(solver: Solver, *names: str) -> None:
+    """Raise ValueError unless these settings of a solver are positive and finite."""
+    for name in names:
+        if not 0 < getattr(solver, name) < math.inf:
+            raise ValueError(
+                f"the `{name}` of {type(solver).__name__} is positive and finite, not {getattr(solver, name)}"
+            )
