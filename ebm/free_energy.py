@@ -74,7 +74,9 @@ class FreeEnergy(nn.Module):
         if self.energy.latent(hx[:1], hy[:1]) is None:
             return self.energy.pairs(hx, hy)
         n, m = len(hx), len(hy)
-        return self(hx[:, None].expand(n, m, *hx.shape[1:]), hy[None, :].expand(n, m, *hy.shape[1:]))
+        left, right = hx[:, None].expand(n, m, *hx.shape[1:]), hy[None, :].expand(n, m, *hy.shape[1:])
+        # One axis of pairs, so that those whose latents have been found are left out of further steps.
+        return self(left.flatten(0, 1), right.flatten(0, 1)).reshape(n, m)
 
     def _infer(self, hx: Variable, hy: Variable) -> Minimum:
         start = self.energy.latent(hx, hy)

@@ -137,9 +137,14 @@ def given_rows(given: tuple[Tree, ...], batch: torch.Size) -> tuple[Tree, ...]:
 
 
 def have_rows(given: tuple[Tree, ...], batch: torch.Size) -> bool:
-    """Whether each tensor that is held surely has a row for each sample: an axis of features besides, or integers."""
+    """Whether each tensor that is held surely has a row for each sample: an axis of features besides, or integers.
+
+    Not where the batch has several axes, as a function may hold something for each entry of one of them.
+    """
     leaves = [leaf for leaf in tree_flatten(given)[0] if isinstance(leaf, Tensor)]
-    return all(_has_rows(leaf, batch) and (leaf.ndim > len(batch) or not leaf.is_floating_point()) for leaf in leaves)
+    return len(batch) == 1 and all(
+        _has_rows(leaf, batch) and (leaf.ndim > 1 or not leaf.is_floating_point()) for leaf in leaves
+    )
 
 
 def _has_rows(leaf: Tensor, batch: torch.Size) -> bool:

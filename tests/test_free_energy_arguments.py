@@ -189,3 +189,23 @@ def test_pairs_are_those_of_free_energies_one_by_one():
     pairs = F.pairs(x, y)
     for i in range(3):
         torch.testing.assert_close(pairs[i], F(x[i : i + 1].expand(5, -1), y), atol=1e-9, rtol=1e-9)
+
+
+def test_what_an_energy_holds_for_each_entry_of_an_axis_of_the_batch_stays_with_it():
+    class Several(Energy):
+        """Three decoders side by side, one for each entry of the first axis."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)[:, None, None])
+
+        def latent(self, hx, hy):
+            return torch.zeros_like(hy)
+
+        def cost(self, hx, hy, z=None):
+            return (hy - self.scale * z).square().sum(-1)
+
+    y = normal(3, 5, 2)
+    answer = FreeEnergy(Several(), LBFGS(tolerance=1e-9)).infer(None, y)
+    # 1e-9 over curvatures of at least 2.
+    torch.testing.assert_close(answer.z, y / torch.tensor([1.0, 2.0, 3.0]).double()[:, None, None], atol=1e-9, rtol=0)
