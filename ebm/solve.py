@@ -52,6 +52,8 @@ class Progress(NamedTuple):
     residual: Tensor
     best: Point
     best_residual: Tensor
+    mark: Tensor
+    """The residual when there was progress last."""
     idle: Tensor
     steps: Tensor
     status: Tensor
@@ -150,6 +152,7 @@ def advance(problem: Problem, solver: Solver, was: Progress) -> Progress:
         residual=residual,
         best=choose(better, point, was.best),
         best_residual=torch.where(better, residual, was.best_residual),
+        mark=torch.where(progress, residual, was.mark),
         idle=idle,
         steps=was.steps + running,
         status=torch.where(running, _status(point, residual, idle, solver), was.status),
@@ -162,7 +165,8 @@ def _begin(problem: Problem, z: Tensor, solver: Solver) -> Progress:
     state = solver.init(problem, point)
     residual = solver.residual(problem, point, state)
     zeros = torch.zeros(len(z), dtype=torch.long, device=z.device)
-    return Progress(point, residual, point, residual, zeros, zeros, _status(point, residual, zeros, solver), state)
+    status = _status(point, residual, zeros, solver)
+    return Progress(point, residual, point, residual, residual, zeros, zeros, status, state)
 
 
 def _end(whole: Outcome, solver: Solver, trace: list[tuple[Tensor, Tensor, Tensor]]) -> Ended:
@@ -195,7 +199,7 @@ def _improves(problem: Problem, point: Point, residual: Tensor, was: Progress) -
     lower = point.energy < was.best.energy - noise
     level = point.energy <= was.best.energy + noise
     flatter = level & (residual < was.best_residual)
-    progress = lower | (level & (residual < 0.9 * was.best_residual))
+    progress = lower | (level & (residual < 0.9 * was.mark))
     return lower | flatter, progress
 
 

@@ -179,3 +179,14 @@ def test_a_gpu_finds_what_the_cpu_finds(solver):
     assert on_gpu.converged.all()
     # Both within the tolerance of 1e-4 in each of five coordinates, over a curvature of one.
     torch.testing.assert_close(on_gpu.z.cpu(), on_cpu.z, atol=1e-3, rtol=0)
+
+
+def test_a_slope_that_falls_slowly_below_the_rounding_of_the_energy_is_progress_all_the_same():
+    # In float32, near a minimum of 0.75, where each step takes a twentieth off the slope and nothing off the energy.
+    def bowl(z):
+        return 2.75 * (z[:, 0] - 2).square() + 0.75
+
+    answer = minimize(bowl, torch.tensor([[3.0]]), GradientDescent(rate=0.01))
+    assert answer.status.tolist() == [Status.CONVERGED]
+    slow = minimize(bowl, torch.tensor([[3.0]]), GradientDescent(rate=0.01, patience=3))
+    assert slow.status.tolist() == [Status.CONVERGED]
