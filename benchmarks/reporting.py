@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ebm.study.machine import machine
 from ebm.study.statistics import interval
 
 
@@ -37,16 +37,13 @@ def with_interval(values: pd.Series[float], template: str) -> str:
 
 def made_by(command: str, libraries: Sequence[str]) -> list[str]:
     """The machine, the versions and the command, as lines of a page."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    machine = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    facts = machine()
     versions = [
         f"Python {platform.python_version()}",
         *(f"{name} {importlib.metadata.version(name)}" for name in libraries),
     ]
     return [
-        f"Machine: {machine}. Versions: {', '.join(versions)}.",
+        f"Machine: {facts['processor']}, {facts['cores']} cores. Versions: {', '.join(versions)}.",
         f"Made on {datetime.now(UTC):%Y-%m-%d} by `{command}`.",
     ]
 

@@ -14,8 +14,6 @@ import csv
 import importlib
 import importlib.metadata
 import math
-import os
-import platform
 import random
 import shlex
 import statistics
@@ -28,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from tables import machine, versions
 from torch import Tensor, nn
 
 from ebm.sample import sample
@@ -282,7 +281,15 @@ def write(rows: Sequence[dict[str, object]], notes: Sequence[str], options: argp
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    lines = ["# Speed of sampling", "", _how(options), "", f"Machine: {_machine()}.", "", f"Versions: {_versions()}."]
+    lines = [
+        "# Speed of sampling",
+        "",
+        _how(options),
+        "",
+        f"Machine: {machine()}.",
+        "",
+        f"Versions: {versions(('torch', 'torchebm', 'ebmkit'))}.",
+    ]
     lines += ["", f"Made on {datetime.now(UTC):%Y-%m-%d} by `{options.command}`.", ""]
     lines += [*table(rows), *(f"\n*{note}*" for note in notes)]
     (options.results / "sampling_speed.md").write_text("\n".join(lines) + "\n")
@@ -304,23 +311,6 @@ def _how(options: argparse.Namespace) -> str:
         " over `ebm, compiled`, wanted to be 2 or more for the faster peer. The first call of a compiled method"
         " compiles; its seconds are on the wall."
     )
-
-
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
-def _versions() -> str:
-    found = [f"Python {platform.python_version()}"]
-    for name in ("torch", "torchebm", "ebmkit"):
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            found.append(f"no {name}")
-    return ", ".join(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import math
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from timing import Measurement
+
+from ebm.study.machine import machine as study_machine
 
 LIBRARIES = ("torch", "numpy", "scipy", "botorch", "pytorch-minimize", "jax", "optimistix")
 COLUMNS = (
@@ -121,19 +122,15 @@ def write_markdown(tables: Sequence[Table], path: Path, command: str, how: str) 
 
 
 def machine() -> str:
-    """The model of the processor, how many cores there are, and the accelerator if it was asked for."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores"
+    """The model of the processor, and how many cores there are."""
+    facts = study_machine()
+    return f"{facts['processor']}, {facts['cores']} cores"
 
 
-def versions() -> str:
-    """Python and the libraries that are installed."""
+def versions(libraries: Sequence[str] = LIBRARIES) -> str:
+    """Python and the libraries, if they are installed."""
     found = [f"Python {platform.python_version()}"]
-    for name in LIBRARIES:
+    for name in libraries:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
