@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ebm.free_energy import FreeEnergy
-from ebm.losses.negatives import check_contrast
+from ebm.losses.negatives import contrast
 
 
 @final
@@ -26,5 +25,5 @@ class InfoNCE(nn.Module):
 
     def forward(self, F: FreeEnergy, hx: Tensor, hy: Tensor) -> Tensor:
         """Codes `(batch, ...)` to a scalar. Raises ValueError on a batch of one."""
-        check_contrast(self, hx, hy)
-        return cross_entropy(-F.pairs(hx, hy) / self.temperature, torch.arange(len(hx), device=hx.device))
+        pairs, own, batch = contrast(self, F, hx, hy)
+        return batch.mean(cross_entropy(-pairs / self.temperature, own, reduction="none"))

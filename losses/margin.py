@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor, nn
 
 from ebm.free_energy import FreeEnergy
-from ebm.losses.negatives import check_contrast, without_diagonal
+from ebm.losses.negatives import contrast
 
 
 @final
@@ -24,7 +24,6 @@ class MarginContrastive(nn.Module):
 
     def forward(self, F: FreeEnergy, hx: Tensor, hy: Tensor) -> Tensor:
         """Codes `(batch, ...)` to a scalar. Raises ValueError on a batch of one."""
-        check_contrast(self, hx, hy)
-        pairs = F.pairs(hx, hy)
-        matching, mismatched = pairs.diagonal(), without_diagonal(pairs)
-        return matching.square().mean() / 2 + (self.margin - mismatched).relu().square().mean() / 2
+        energies = contrast(self, F, hx, hy)
+        push = (self.margin - energies.wrong).relu().square().sum(1) / (energies.batch.size - 1)
+        return energies.batch.mean(energies.right.square() + push) / 2

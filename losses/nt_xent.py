@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ebm.free_energy import FreeEnergy
-from ebm.losses.negatives import check_contrast
+from ebm.losses.negatives import checked_batch, own_columns
 
 
 @final
@@ -26,10 +26,11 @@ class NTXent(nn.Module):
 
     def forward(self, F: FreeEnergy, hx: Tensor, hy: Tensor) -> Tensor:
         """Codes `(batch, ...)` to a scalar. Raises ValueError on a batch of one."""
-        check_contrast(self, hx, hy)
-        n = len(hx)
-        codes = torch.cat([hx, hy])
-        logits = -F.pairs(codes, codes) / self.temperature
-        itself = torch.eye(2 * n, dtype=torch.bool, device=hx.device)
-        other_view = torch.arange(2 * n, device=hx.device).roll(n)
-        return cross_entropy(logits.masked_fill(itself, -torch.inf), other_view)
+        batch = checked_batch(self, hx, hy)
+        everyone = torch.cat([batch.gather(hx), batch.gather(hy)])
+        logits = -F.pairs(torch.cat([hx, hy]), everyone) / self.temperature
+        first = own_columns(batch, hx)
+        itself, other_view = torch.cat([first, first + batch.size]), torch.cat([first + batch.size, first])
+        logits = logits.scatter(1, itself[:, None], -torch.inf)
+        losses = cross_entropy(logits, other_view, reduction="none")
+        return batch.mean(losses.view(2, -1).mean(0))

@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor, nn
 
 from ebm.free_energy import FreeEnergy
+from ebm.processes import mean
 
 
 @final
@@ -18,4 +19,4 @@ class PushDown(nn.Module):
 
     def forward(self, F: FreeEnergy, hx: Tensor, hy: Tensor) -> Tensor:
         """Codes `(batch, ...)` to a scalar."""
-        return F(hx, hy).mean()
+        return mean(F(hx, hy))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ebm.free_energy import FreeEnergy
-from ebm.losses.negatives import check_contrast, without_diagonal
+from ebm.losses.negatives import contrast
 
 
 @final
@@ -26,9 +26,9 @@ class Triplet(nn.Module):
 
     def forward(self, F: FreeEnergy, hx: Tensor, hy: Tensor) -> Tensor:
         """Codes `(batch, ...)` to a scalar. Raises ValueError on a batch of one."""
-        check_contrast(self, hx, hy)
-        pairs = F.pairs(hx, hy)
-        right, wrong = pairs.diagonal(), without_diagonal(pairs)
+        energies = contrast(self, F, hx, hy)
+        right, wrong = energies.right, energies.wrong
         above = wrong.masked_fill(wrong <= right[:, None], torch.inf).amin(1)
-        negative = torch.where(above.isfinite(), above, wrong.amax(1))
-        return (right - negative + self.margin).relu().mean()
+        furthest = wrong.masked_fill(wrong.isposinf(), -torch.inf).amax(1)
+        negative = torch.where(above.isfinite(), above, furthest)
+        return energies.batch.mean((right - negative + self.margin).relu())

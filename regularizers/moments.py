@@ -7,28 +7,33 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ebm.processes import gather
+
 
 def branches(regularizer: nn.Module, codes: Sequence[Tensor]) -> list[Tensor]:
-    """The codes of each branch, `checked`; raises ValueError if there are none."""
+    """The codes of each branch in the whole batch, `checked`; raises ValueError if there are none."""
     if not codes:
         raise ValueError(f"{type(regularizer).__name__} needs the codes of at least one branch, got none")
     return [checked(regularizer, h) for h in codes]
 
 
 def checked(regularizer: nn.Module, codes: Tensor) -> Tensor:
-    """Codes in single precision or better; raises ValueError unless they are at least two rows of features.
+    """Codes `(N, D)` of the whole batch, of all processes, in single precision or better.
+
+    Raises ValueError unless they are at least two rows of features.
 
     A second moment of half-precision codes overflows at a standard deviation of a few units.
     """
     name = type(regularizer).__name__
     if codes.ndim != 2:
         raise ValueError(f"{name} reads codes of shape (batch, features), got {tuple(codes.shape)}: flatten them first")
+    codes = gather(codes.float() if codes.dtype in (torch.float16, torch.bfloat16) else codes)
     if len(codes) < 2:
         raise ValueError(
             f"{name} needs at least 2 samples to see how codes vary, got a batch of {len(codes)}: raise `batch_size`,"
             " or drop the last batch of an epoch if it is that small"
         )
-    return codes.float() if codes.dtype in (torch.float16, torch.bfloat16) else codes
+    return codes
 
 
 def second_moment(a: Tensor, b: Tensor) -> Tensor:

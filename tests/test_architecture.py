@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = {
     0: (
         *("layout", "constraints", "penalties", "domain", "problem", "curvature", "linear", "solvers", "samplers"),
-        *("networks", "meters", "regularizers", "distances"),
+        *("networks", "meters", "regularizers", "distances", "processes"),
     ),
     1: ("energy", "solve", "adjoint", "minimize", "sample"),
     2: ("free_energy", "marginals", "energies"),
@@ -142,9 +142,11 @@ def test_losses_and_regularizers_know_neither_each_other_nor_what_they_are_used_
     assert not [name for tree in inside for name in ours(tree) if name.startswith(NEVER[folder])]
 
 
-def test_regularizers_import_nothing_but_torch():
+def test_regularizers_import_nothing_but_torch_and_what_knows_of_other_processes():
     inside = [tree for module, tree in sources().items() if module.startswith("ebm.regularizers")]
-    names = {name for tree in inside for name in imported(tree) if not name.startswith("ebm.regularizers")}
+    names = {
+        name for tree in inside for name in imported(tree) if not name.startswith(("ebm.regularizers", "ebm.processes"))
+    }
     assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"torch"}
 
 

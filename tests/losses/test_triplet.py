@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from ebm import FreeEnergy
 from ebm.losses import Triplet
-from ebm.losses.negatives import without_diagonal
 
 
 def table_of(energies):
@@ -55,10 +54,3 @@ def test_it_picks(wrong, chosen, case):
     assert value.item() == pytest.approx(max(0.0, 0.5 - chosen + 0.2) / 4, rel=1e-12), case
     pushed = torch.nonzero(slope < 0).tolist()
     assert pushed == ([[0, 4 + [0.5, *wrong].index(chosen)]] if chosen < 0.7 else []), case
-
-
-@given(n=st.integers(2, 7))
-def test_wrong_answers_are_the_entries_off_the_diagonal_row_by_row(n):
-    pairs = normal(n, n)
-    expected = torch.stack([torch.cat([row[:i], row[i + 1 :]]) for i, row in enumerate(pairs)])
-    assert torch.equal(without_diagonal(pairs), expected)
