@@ -21,11 +21,11 @@ class Distance(ABC):
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """Distances of shape `(*batch,)`."""
-        return _precisely(self.rows, a, b)
+        return precisely(self.rows, a, b)
 
     def pairs(self, a: Tensor, b: Tensor) -> Tensor:
         """Distances `(n, m)` of every row of `a` from every row of `b`, without an `(n, m, D)` tensor."""
-        return _precisely(self.table, a, b)
+        return precisely(self.table, a, b)
 
     @abstractmethod
     def rows(self, a: Tensor, b: Tensor) -> Tensor:
@@ -79,6 +79,7 @@ class CosineDistance(Distance):
         return self.scale * (1 - normalize(a, dim=-1) @ normalize(b, dim=-1).T)
 
 
-def _precisely(fn: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+def precisely(fn: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """`fn(a, b)` in single precision or better, under autocast too."""
     with torch.autocast(a.device.type, enabled=False):
         return fn(*(h.float() if h.dtype in (torch.float16, torch.bfloat16) else h for h in (a, b)))

@@ -7,7 +7,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from ebm.regularizers.moments import branches, off_diagonal_square, second_moment
+from ebm.regularizers.gram import redundancy, smaller_side
+from ebm.regularizers.moments import centred, rows, some
 
 
 @final
@@ -16,14 +17,14 @@ class Covariance(nn.Module):
 
     Covariances over `batch - 1`, divided by D, not by the number `D (D - 1)` of pairs, as in paper and official code.
     It sees linear dependence alone, and nothing at all of a code that has shrunk to a point: add `Variance`.
+
+    The smaller of `batch x batch` and `D x D` is all that it takes, in time and in memory. Differentiable once.
     """
 
     def forward(self, *codes: Tensor) -> Tensor:
         """Codes `(batch, D)` of each branch to a scalar. Raises ValueError on a batch of one."""
-        return torch.stack([_redundancy(h) for h in branches(self, codes)]).sum()
+        return torch.stack([self._redundancy(h) for h in some(self, codes)]).sum()
 
-
-def _redundancy(codes: Tensor) -> Tensor:
-    centred = codes - codes.mean(0)
-    covariance = second_moment(centred, centred) / (len(codes) - 1)
-    return off_diagonal_square(covariance) / codes.shape[1]
+    def _redundancy(self, codes: Tensor) -> Tensor:
+        own, batch = smaller_side(*rows(self, codes))
+        return redundancy(centred(own, batch), batch.size - 1, batch) / codes.shape[1]

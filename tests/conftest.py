@@ -26,13 +26,14 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-def every(package: str, kind: type | None = None) -> list:
+def every(package: str, kind: type | None = None, without: str | None = None) -> list:
     """A parameter for each class that the files of a package define for use: public, not abstract, module or dataclass.
 
-    `kind` keeps the subclasses of one abstraction, for folders that hold parts of it too. A file that is dropped into
-    the folder is found by being there.
+    `kind` keeps the subclasses of one abstraction, for folders that hold parts of it too; `without` leaves out a folder
+    below, whose contract is another. A file that is dropped into the folder is found by being there.
     """
-    classes = [cls for name in _modules(package) for cls in _defined_in(name) if issubclass(cls, kind or object)]
+    names = [name for name in _modules(package) if without is None or not name.startswith(without)]
+    classes = [cls for name in names for cls in _defined_in(name) if issubclass(cls, kind or object)]
     assert classes, f"no class of {package} is a {kind}: the contract tests would pass by testing nothing"
     return [pytest.param(cls, id=cls.__name__) for cls in classes]
 
