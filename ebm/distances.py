@@ -9,7 +9,7 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import mse_loss, normalize
 
 
 class Distance(ABC):
@@ -42,7 +42,7 @@ class SquaredDistance(Distance):
     """`|a - b|^2 / D`, the mean squared error of VICReg (Bardes, Ponce, LeCun 2022, eq. 5, as their code has it)."""
 
     def rows(self, a: Tensor, b: Tensor) -> Tensor:
-        return (a - b).square().mean(-1)
+        return mse_loss(*torch.broadcast_tensors(a, b), reduction="none").mean(-1)  # keeps a and b alone
 
     def table(self, a: Tensor, b: Tensor) -> Tensor:
         # A distance does not see a common shift, but the rounding of |a|^2 + |b|^2 - 2 a.b does.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -17,6 +17,7 @@ from ebm.adjoint import Adjoint
 from ebm.constraints import Constraint
 from ebm.energy import Energy
 from ebm.free_energy import FreeEnergy
+from ebm.losses.supervised import Supervised
 from ebm.marginals.marginal import Marginal
 from ebm.penalties import Penalty
 from ebm.solvers.solver import Solver
@@ -40,6 +41,7 @@ class Learner(pl.LightningModule):
 
     `solver`, `adjoint`, `within`, `penalty`, `restarts` and `marginal` say how a latent is inferred: see `FreeEnergy`.
     Every term is logged, weighted, under its name, with the spread of the codes and the norm of the gradient.
+    Losses that are `Supervised` are given the labels of batches `(x, y, labels)`.
     `symmetric` takes each pair both ways round and averages, for energies in which x and y play different roles.
     The rate of the optimiser rises linearly over the share `warmup` of the steps, then falls along a cosine to the
     share `final_rate` of itself. `compile` compiles the networks (`torch.compile`).
@@ -70,6 +72,7 @@ class Learner(pl.LightningModule):
         self.losses = nn.ModuleDict({name: term.fn for name, term in losses.items()})
         self.regularizers = nn.ModuleDict({name: term.fn for name, term in regularizers.items()})
         self.weights = {name: term.weight for name, term in (*losses.items(), *regularizers.items())}
+        self.supervised = [name for name, term in losses.items() if isinstance(term.fn, Supervised)]
         self.symmetric, self.optimizer = symmetric, optimizer
         self.warmup, self.final_rate = warmup, final_rate
         self.encode = torch.compile(energy.encode) if compile else energy.encode
@@ -78,13 +81,13 @@ class Learner(pl.LightningModule):
         """The representation of `x` that other tasks use, `(batch, features)`."""
         return self.F.energy.represent(x)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
-        self._check_batch(x)
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        x, y, *labels = batch
+        self._check_batch(x, labels)
         hx, hy = self.encode(x, y)
-        terms = self._terms(hx, hy)
+        terms = self._terms(hx, hy, labels)
         if self.symmetric:
-            swapped = self._terms(*self.encode(y, x))
+            swapped = self._terms(*self.encode(y, x), labels)
             terms = {name: (value + swapped[name]) / 2 for name, value in terms.items()}
         total = torch.stack(list(terms.values())).sum()
         if self._logs_now() or total.device.type == "cpu":
@@ -95,8 +98,8 @@ class Learner(pl.LightningModule):
             self._log_step()
         return total
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        hx, hy = self.F.energy.encode(*batch)
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> dict[str, Tensor]:
+        hx, hy = self.F.energy.encode(*batch[:2])
         return {"hx": hx, "hy": hy}
 
     def on_validation_epoch_end(self) -> None:
@@ -122,8 +125,9 @@ class Learner(pl.LightningModule):
             gradients = [p.grad for p in self.parameters() if p.grad is not None]
             self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
 
-    def _terms(self, hx: Tensor, hy: Tensor) -> dict[str, Tensor]:
-        losses = {name: self.weights[name] * fn(self.F, hx, hy) for name, fn in self.losses.items()}
+    def _terms(self, hx: Tensor, hy: Tensor, labels: Sequence[Tensor]) -> dict[str, Tensor]:
+        told = {name: labels[:1] if name in self.supervised else () for name in self.losses}
+        losses = {name: self.weights[name] * fn(self.F, hx, hy, *told[name]) for name, fn in self.losses.items()}
         return losses | {name: self.weights[name] * fn(hx, hy) for name, fn in self.regularizers.items()}
 
     def _logs_now(self) -> bool:
@@ -134,7 +138,12 @@ class Learner(pl.LightningModule):
         """Loggers take this as the step: updates that the weights have had. Their own count is off after a resume."""
         self.log("step", float(self.global_step))
 
-    def _check_batch(self, x: Tensor) -> None:
+    def _check_batch(self, x: Tensor, labels: Sequence[Tensor]) -> None:
+        if self.supervised and not labels:
+            raise ValueError(
+                f"the loss {' and '.join(self.supervised)} needs labels, got a batch of 2 tensors: give batches"
+                " (x, y, labels), which `TwoViews` does with data.labels=true"
+            )
         if len(x) == 1 and any(isinstance(module, _BatchNorm) for module in self.modules()):
             raise ValueError(
                 "batch normalisation needs at least 2 samples to train on, got a batch of 1: raise data.batch_size or"

@@ -15,7 +15,7 @@ from ebm import Ball, Energy, FreeEnergy, Implicit, Variational
 from ebm.distances import CosineDistance
 from ebm.energies import JointEmbedding, LatentDecoder, MovingAverage, Predictive
 from ebm.learner import Learner, Term
-from ebm.losses import InfoNCE, PushDown
+from ebm.losses import InfoNCE, PushDown, Supervised, SupervisedContrastive
 from ebm.networks import MLP
 from ebm.regularizers import Covariance, Variance
 
@@ -398,6 +398,54 @@ def test_losses_with_weights_of_their_own_are_trained_too(tmp_path):
 
     learner, _, _ = trained(Learner(JointEmbedding.small(), {"scaled": Term(1, Scaled())}, optimizer=SGD), tmp_path)
     assert learner.losses["scaled"].scale.item() < 1
+
+
+class Told(Supervised):
+    """Keeps the labels that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.labels = []
+
+    def forward(self, F, hx, hy, labels=None):
+        self.labels.append(labels)
+        return F(hx, hy).mean()
+
+
+def labelled_pairs(rows=24, batch_size=6):
+    return DataLoader(TensorDataset(*pairs(rows).dataset.tensors, torch.arange(rows) % 3), batch_size)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_supervised_loss_is_given_the_labels_and_the_others_are_as_without(tmp_path, symmetric):
+    torch.manual_seed(1)
+    with_, without = ({"told": Term(0, Told()), "push": Term(1, PushDown())}, {"push": Term(1, PushDown())})
+    learner, other = (
+        Learner(JointEmbedding.small(), terms, optimizer=SGD, symmetric=symmetric) for terms in (with_, without)
+    )
+    other.F.load_state_dict(learner.F.state_dict())
+    trained(learner, tmp_path, labelled_pairs(), max_steps=2)
+    trained(other, tmp_path, labelled_pairs(), max_steps=2)
+    calls = 2 if symmetric else 1
+    assert torch.equal(
+        torch.stack(learner.losses["told"].labels),
+        (torch.arange(12) % 3).view(2, 1, 6).expand(2, calls, 6).flatten(0, 1),
+    )
+    torch.testing.assert_close(learner.F.state_dict(), other.F.state_dict(), rtol=0, atol=0)
+
+
+def test_a_supervised_loss_without_labels_is_refused_with_how_to_get_them(tmp_path):
+    learner = Learner(JointEmbedding.small(), {"supcon": Term(1, SupervisedContrastive())})
+    with pytest.raises(ValueError, match=r"the loss supcon needs labels, .* `TwoViews` does with data.labels=true"):
+        trained(learner, tmp_path)
+
+
+def test_labelled_pairs_are_validated_as_others_are(tmp_path):
+    learner = Learner(JointEmbedding.small(), {"supcon": Term(1, SupervisedContrastive())})
+    hx, hy = learner.F.energy.encode(*pairs().dataset.tensors)
+    output = learner.validation_step(labelled_pairs().dataset.tensors, 0)
+    assert torch.equal(output["hx"], hx)
+    assert torch.equal(output["hy"], hy)
 
 
 def test_a_contrastive_loss_learns_which_y_goes_with_x(tmp_path):

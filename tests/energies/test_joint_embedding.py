@@ -40,3 +40,25 @@ def test_it_does_not_matter_which_side_is_x():
 def test_equal_variables_have_no_energy():
     x = normal(5, 8)
     assert not JointEmbedding.small().double()(x, x).any()
+
+
+def test_two_kinds_of_input_have_an_encoder_each_and_one_projector_or_two():
+    encoder, encoder_y, projector, projector_y = (MLP(w).double() for w in ([8, 6], [5, 6], [6, 4], [6, 4]))
+    x, y = normal(7, 8), normal(7, 5, seed=1)
+    one = JointEmbedding(encoder, projector, encoder_y=encoder_y)
+    assert torch.equal(one(x, y), SquaredDistance()(projector(encoder(x)), projector(encoder_y(y))))
+    two = JointEmbedding(encoder, projector, encoder_y=encoder_y, projector_y=projector_y)
+    assert torch.equal(two(x, y), SquaredDistance()(projector(encoder(x)), projector_y(encoder_y(y))))
+    assert torch.equal(two.represent(x), encoder(x))
+
+
+def test_a_projector_that_is_an_empty_sequence_is_taken_as_given():
+    empty = nn.Sequential()
+    energy = JointEmbedding(MLP([8, 6]), MLP([6, 4]), encoder_y=nn.Sequential(nn.Linear(8, 6)), projector_y=empty)
+    assert energy.encode(torch.zeros(2, 8), torch.zeros(2, 8))[1].shape == (2, 6)
+
+
+def test_one_encoder_for_both_is_saved_once():
+    assert len(JointEmbedding.small().state_dict()) == 6
+    late = JointEmbedding(MLP([8, 16, 6]), MLP([6, 4]), encoder_y=MLP([5, 6]))
+    assert len(late.state_dict()) == 8
