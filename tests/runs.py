@@ -138,9 +138,15 @@ def environment(**more: str) -> dict[str, str]:
     return kept | given | more
 
 
-def study_file(folder: Path, arms: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] = (0,), **more: Any) -> Path:
+def study_file(
+    folder: Path,
+    arms: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int] = (0,),
+    base: Mapping[str, Any] = BYOL,
+    **more: Any,
+) -> Path:
     """A study of small runs: a file for each arm, and the sweep that names them."""
-    base = write(folder / "base.yaml", BYOL)
+    shared = write(folder / "base.yaml", base)
     files = [str(write(folder / "arms" / f"{name}.yaml", contents)) for name, contents in arms.items()]
     sweep = {
         "name": "small",
@@ -148,6 +154,6 @@ def study_file(folder: Path, arms: Mapping[str, Mapping[str, Any]], seeds: Seque
         "method": "grid",
         "metric": {"name": "probe/knn", "goal": "maximize"},
         "parameters": {"config": {"values": files}, "seed": {"values": list(seeds)}},
-        "command": ["${env}", "ebm", "fit", "--config", str(base), "${args}"],
+        "command": ["${env}", "ebm", "fit", "--config", str(shared), "${args}"],
     }
     return write(folder / "study.yaml", sweep | more)

@@ -43,7 +43,7 @@ def ended(words):
         (["study", "report", "--help"], ["--results", "--seeds", "--out"]),
         (
             ["fit", "--help"],
-            ["--config", "--seed", "--results", "--model.energy", "--data.batch_size", "--trainer.max"],
+            ["--config", "--seed", "--results", "--model.energy", "--data.help", "--trainer.max"],
         ),
     ],
     ids=lambda words: " ".join(words) if words[-1] == "--help" else "",

@@ -7,8 +7,8 @@ from typing import final
 import pytorch_lightning as pl
 import torch
 
+from ebm.data.pairs import Pairs
 from ebm.data.source import Split
-from ebm.data.views import TwoViews
 from ebm.meters import effective_rank, knn_probe, linear_probe, normalized_std
 from ebm.meters.probes import Labelled
 
@@ -21,7 +21,7 @@ class Probing(pl.Callback):
     spread and the rank of the representation, `representation/std`, `/normalized_std` and `/effective_rank`.
     """
 
-    def __init__(self, data: TwoViews, neighbors: int = 5, strength: float = 1.0) -> None:
+    def __init__(self, data: Pairs, neighbors: int = 5, strength: float = 1.0) -> None:
         self.data = data
         self.neighbors, self.strength = neighbors, strength
 
@@ -41,7 +41,7 @@ class Probing(pl.Callback):
 
 
 @torch.no_grad()
-def representations(data: TwoViews, learner: pl.LightningModule, split: Split) -> Labelled:
+def representations(data: Pairs, learner: pl.LightningModule, split: Split) -> Labelled:
     """Representations `(N, D)` and labels `(N,)` of all images of a part, on the CPU."""
     rows = [(learner(images.to(learner.device)).float().cpu(), labels) for images, labels in data.labelled(split)]
     features, labels = (torch.cat(part) for part in zip(*rows, strict=True))

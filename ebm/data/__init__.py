@@ -1,6 +1,13 @@
-"""Datasets of labelled images, one file each, and the pairs of views that are made of them."""
+"""Datasets with labels, one file each, and the pairs of variables that are made of them."""
 
 from ebm.data.source import Source as Source
 from ebm.data.digits import Digits as Digits
 from ebm.data.images import Images as Images
+from ebm.data.subset import Subset as Subset
+from ebm.data.plane import Checkerboard as Checkerboard
+from ebm.data.plane import EightGaussians as EightGaussians
+from ebm.data.plane import Rings as Rings
+from ebm.data.plane import TwoMoons as TwoMoons
+from ebm.data.pairs import Pairs as Pairs
+from ebm.data.points import Points as Points
 from ebm.data.views import TwoViews as TwoViews

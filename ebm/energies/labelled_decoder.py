@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-import torch
 from torch import Tensor, nn
 
+from ebm.energies.joined import joined
 from ebm.energy import Energy
 from ebm.networks.mlp import MLP
 
@@ -39,11 +39,11 @@ class LabelledDecoder(Energy):
         return cls(decoder, encoder, deviation=0.5)
 
     def latent(self, hx: Tensor, hy: Tensor) -> Tensor:
-        return self.encoder(_joined(hx, hy))
+        return self.encoder(joined(hx, hy))
 
     def decode(self, hy: Tensor, z: Tensor) -> Tensor:
         """The images `(*batch, pixels)` of lowest energy for labels and latents."""
-        return self.decoder(_joined(hy, z))
+        return self.decoder(joined(hy, z))
 
     def cost(self, hx: Tensor, hy: Tensor, z: Tensor | None = None) -> Tensor:
         if z is None:
@@ -52,10 +52,4 @@ class LabelledDecoder(Energy):
 
     def residuals(self, hx: Tensor, hy: Tensor, z: Tensor) -> Tensor:
         """`((x - decoder(y, z)) / deviation, z) / sqrt(2)`, of shape `(*batch, pixels + latents)`."""
-        return _joined((hx - self.decode(hy, z)) / self.deviation, z) / 2**0.5
-
-
-def _joined(a: Tensor, b: Tensor) -> Tensor:
-    """The features of both, `(*batch, m)` and `(*batch, n)` to `(*batch, m + n)`; leading axes broadcast."""
-    batch = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-    return torch.cat([a.expand(*batch, -1), b.expand(*batch, -1)], -1)
+        return joined((hx - self.decode(hy, z)) / self.deviation, z) / 2**0.5

@@ -11,5 +11,8 @@ from ebm.meters.spectrum import rankme as rankme
 from ebm.meters.spectrum import singular_values as singular_values
 from ebm.meters.spectrum import spread as spread
 from ebm.meters.landscape import energy_gap as energy_gap
+from ebm.meters.mmd import squared_mmd as squared_mmd
+from ebm.meters.plane import chains as chains
+from ebm.meters.plane import density as density
 from ebm.meters.probes import knn_probe as knn_probe
 from ebm.meters.probes import linear_probe as linear_probe

@@ -31,11 +31,11 @@ def energy_gap(F: Scores, hx: Tensor, hy: Tensor) -> dict[str, float]:
     return {
         "energy_matching": float(matching.mean()),
         "energy_mismatched": float(mismatched.mean()) if len(mismatched) else float("nan"),
-        "auroc": _share_below(matching, mismatched),
+        "auroc": share_below(matching, mismatched),
     }
 
 
-def _share_below(low: Tensor, high: Tensor) -> float:
+def share_below(low: Tensor, high: Tensor) -> float:
     """`P(low < high) + P(low = high) / 2`, by sorting."""
     ordered = high.sort().values
     below = torch.searchsorted(ordered, low)

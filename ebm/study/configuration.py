@@ -21,6 +21,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ebm.callbacks.metering import Meter
+from ebm.data.pairs import Pairs
 from ebm.data.views import TwoViews
 from ebm.learner import Learner
 from ebm.meters import energy_gap, rank, spread
@@ -44,7 +45,8 @@ MANAGED = {
 
 DESCRIPTION = """Train one energy, as configuration files and options say; later ones win.
 Classes are named by import path, yours as well as ours. A run that was interrupted goes on where it stopped when the
-command is given again. --print_config shows what a command comes to; --model.energy.help CLASS says what a class takes.
+command is given again. --print_config shows what a command comes to; --model.energy.help CLASS and --data.help CLASS
+say what a class takes.
 """
 
 
@@ -83,14 +85,15 @@ class Parts:
     """What a configuration describes, built."""
 
     learner: Learner
-    data: TwoViews
+    data: Pairs
     meters: Sequence[Meter]
+    probes: bool
     trainer: dict[str, Any]
     checkpoint_every: int
 
 
 def parser() -> ArgumentParser:
-    """Options of a run: `seed`, `model` (a Learner), `data` (TwoViews), `meters`, `trainer` (Lightning's)."""
+    """Options of a run: `seed`, `model` (a Learner), `data` (a Pairs), `meters`, `trainer` (Lightning's)."""
     p = ArgumentParser(
         prog="ebm fit",
         exit_on_error=False,
@@ -103,8 +106,10 @@ def parser() -> ArgumentParser:
     p.add_argument("--name", type=str | None, default=None, help="of the arm in a report; else of its last file")
     p.add_argument("--results", type=str, default="results", help="the folder below which runs are kept")
     p.add_class_arguments(Learner, "model")
-    p.add_class_arguments(TwoViews, "data")
+    p.add_subclass_arguments(Pairs, "data")
+    p.set_defaults({"data": {"class_path": f"{TwoViews.__module__}.{TwoViews.__name__}"}})
     p.add_argument("--meters", type=list[Meter], default=[spread, rank, energy_gap], help="import paths of meters")
+    p.add_argument("--probes", type=bool, default=True, help="score representations by readers fitted to labels")
     p.add_argument("--checkpoint_every", type=int, default=100, help="steps between checkpoints to resume from")
     p.add_class_arguments(pl.Trainer, "trainer", instantiate=False, skip=MANAGED)
     return p
@@ -147,7 +152,7 @@ def build(run: Run) -> Parts:
         warnings.simplefilter("ignore")
         parts: Namespace = p.instantiate(p.parse_string(run.config))
     settings = {key: value for key, value in vars(parts.trainer).items() if value is not None}
-    return Parts(parts.model, parts.data, parts.meters, settings, parts.checkpoint_every)
+    return Parts(parts.model, parts.data, parts.meters, parts.probes, settings, parts.checkpoint_every)
 
 
 def _explain(p: ArgumentParser, error: Exception, arguments: Sequence[str]) -> str:

@@ -37,13 +37,21 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "code/energy_mismatched": "mismatched",
         "code/auroc": "AUROC",
     },
+    "Density": {
+        "code/mmd": "MMD²",
+        "code/mmd_chains": "MMD² of chains",
+        "code/nll": "nats",
+        "code/energy_points": "energy of points",
+        "code/energy_grid": "of the grid",
+        "code/auroc_grid": "AUROC",
+    },
     "Training": {"seconds": "seconds"},
 }
 FIRST_CURVES = ("probe/linear", "probe/knn", "code/std", "code/normalized_std", "code/effective_rank", "code/auroc")
 FURTHER_CURVES = ("loss/total", "train/gradient_norm", "train/std")
 # An arm shows signs of collapse if its codes hardly differ in direction, or if its energy hardly tells which pairs
 # match (0.5 is chance): if a mean over seeds is below one of these.
-COLLAPSED = {"code/normalized_std": 0.1, "code/auroc": 0.6}
+COLLAPSED = {"code/normalized_std": 0.1, "code/auroc": 0.6, "code/auroc_grid": 0.6}
 SIGNIFICANT = 0.05
 DECIMALS = {
     **dict.fromkeys(
@@ -171,8 +179,8 @@ def _content(study: Study, found: Results) -> dict[str, Any]:
         "variants": {name: list(variants) for name, variants in drawn.items()},
         "clouds": clouds,
         "kinds": KINDS,
-        "labels": np.unique(np.concatenate([codes["label"] for codes in found.codes.values()])).tolist(),
-        "held_out": max(len(codes["label"]) for codes in found.codes.values()),
+        "labels": np.unique([label for codes in found.codes.values() for label in codes["label"]]).tolist(),
+        "held_out": max((len(codes["label"]) for codes in found.codes.values()), default=0),
         "figures": Markup(_json(drawn)),
         "style": Markup(_asset("report.css")),
         "script": Markup(_asset("report.js")),
@@ -273,12 +281,12 @@ def _figures(
     drawn = {
         "means": {metric: figures.means(found, styles, metric) for metric in _first(study.metric, shown)},
         "curves": {metric: figures.curves(found, styles, metric) for metric in _curves(study, found)},
-        **{f"spectrum-{kind}": {"": figures.spectrum(found, styles, kind)} for kind in KINDS},
+        **{f"spectrum-{kind}": {"": figures.spectrum(found, styles, kind)} for kind in KINDS if found.codes},
     }
-    points = {kind: {arm: figures.projected(found.codes[arm][kind]) for arm in found.arms} for kind in KINDS}
-    limits = {kind: 1.05 * max(float(np.abs(p).max()) for p in points[kind].values()) or 1.0 for kind in KINDS}
+    points = {kind: {arm: figures.projected(codes[kind]) for arm, codes in found.codes.items()} for kind in KINDS}
+    limits = {k: 1.05 * max((float(np.abs(p).max()) for p in points[k].values()), default=0) or 1.0 for k in KINDS}
     clouds = []
-    for i, arm in enumerate(found.arms):
+    for i, arm in enumerate(arm for arm in found.arms if arm in found.codes):
         codes = found.codes[arm]
         drawn[f"cloud-{i}"] = {k: figures.cloud(points[k][arm], codes["label"], limits[k]) for k in KINDS}
         with np.errstate(invalid="ignore"):  # codes that are not finite have no spread

@@ -40,7 +40,7 @@ class Results:
     `table` one row a run: arm, seed, folder, seconds, steps, and every metric. `history` one row a number: arm, seed,
     step, metric, value. `spectra` one row a direction: arm, seed, kind, index from 1, and as value the singular value
     of the centred held-out codes over `sqrt(N)`, which is the standard deviation along it. `codes` arrays `code`,
-    `representation` and `label` of each arm's first seed. `versions` and `machines` one row a run.
+    `representation` and `label` of each arm's first seed, if it has probes. `versions` and `machines` one row a run.
     """
 
     table: pd.DataFrame
@@ -91,7 +91,8 @@ def collect(study: Study, results: Path) -> Results:
         table=pd.DataFrame([_row(*pair, result) for pair, result in zip(finished, loaded, strict=True)]),
         history=pd.concat([_long(run, folder.history()) for run, folder in finished], ignore_index=True),
         spectra=pd.concat([_spectra(run, folder.codes()) for run, folder in finished], ignore_index=True),
-        codes={run.arm: folder.codes() for run, folder in reversed(finished)},  # the first seed comes last, and stays
+        # The first seed comes last, and stays.
+        codes={run.arm: codes for run, folder in reversed(finished) if (codes := folder.codes())},
         versions=pd.DataFrame([result["versions"] for result in loaded]).fillna("not recorded"),
         machines=pd.DataFrame([result["machine"] for result in loaded]).fillna("not recorded"),
         unfinished=tuple(unfinished),
@@ -141,8 +142,8 @@ def _long(run: Run, history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spectra(run: Run, codes: dict[str, Array]) -> pd.DataFrame:
-    parts = []
-    for kind in KINDS:
+    parts = [pd.DataFrame({"kind": [], "index": [], "value": []})]
+    for kind in KINDS if codes else ():
         array = torch.from_numpy(codes[kind]).flatten(1)
         values = singular_values(array).numpy() / len(array) ** 0.5 if array.isfinite().all() else np.empty(0)
         parts.append(pd.DataFrame({"kind": kind, "index": np.arange(1, len(values) + 1), "value": values}))

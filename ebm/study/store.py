@@ -80,7 +80,7 @@ class RunFolder:
         self.failure.unlink(missing_ok=True)
 
     def codes(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Representations and codes of the held-out images, with their labels."""
+        """Representations and codes of the held-out images, with their labels; nothing of a run without probes."""
         with np.load(self.path / "codes.npz", allow_pickle=False) as arrays:
             return dict(arrays)
 

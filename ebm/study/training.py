@@ -62,7 +62,7 @@ def _fit(run: Run, folder: RunFolder, group: str, report: Report, stop: Callable
     metrics = trainer.validate(parts.learner, datamodule=parts.data, verbose=False)[0]
     facts = {"versions": versions(), "machine": machine()}
     result = {"arm": run.arm, "seed": run.seed, "metrics": metrics, "seconds": clock.seconds, **facts}
-    folder.write_result(result | {"steps": trainer.global_step}, _held_out(parts))
+    folder.write_result(result | {"steps": trainer.global_step}, _held_out(parts) if parts.probes else {})
 
 
 def _resuming(parts: Parts, folder: RunFolder, stop: Callable[[], bool]) -> Resuming:
@@ -71,7 +71,8 @@ def _resuming(parts: Parts, folder: RunFolder, stop: Callable[[], bool]) -> Resu
 
 def _trainer(run: Run, parts: Parts, folder: RunFolder, group: str, callbacks: list[pl.Callback]) -> pl.Trainer:
     settings = dict(parts.trainer)
-    callbacks = [Metering(parts.meters), Probing(parts.data), *(settings.pop("callbacks", None) or []), *callbacks]
+    probes = [Probing(parts.data)] if parts.probes else []
+    callbacks = [Metering(parts.meters), *probes, *(settings.pop("callbacks", None) or []), *callbacks]
     online = tracking.tracker(run.id, f"{run.arm}-{run.seed}", group, folder.path, yaml.safe_load(run.config))
     return pl.Trainer(
         **settings,

@@ -159,7 +159,7 @@ def test_a_batch_larger_than_the_data_is_all_of_it(rows):
 
 
 def test_data_without_a_single_image_are_refused():
-    with pytest.raises(ValueError, match="image"):
+    with pytest.raises(ValueError, match="has nothing to train on"):
         data_of(train=0)
 
 
@@ -287,6 +287,16 @@ def test_validation_takes_nothing_from_the_generator_that_training_draws_from(tm
     with_, without = trained(source(), tmp_path), trained(source(), tmp_path, limit_val_batches=0)
     assert with_.drawn == without.drawn
     torch.testing.assert_close(with_.trained, without.trained, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_with_labels_each_pair_has_that_of_its_image_in_training_and_validation(tmp_path, labels):
+    seen = trained(TwoViews(Given(numbered(6), numbered(5)), [], batch_size=3, labels=labels), tmp_path)
+    batches = [*seen.trained, *(batch for epoch in seen.validated for batch in epoch)]
+    assert {len(batch) for batch in batches} == {3 if labels else 2}
+    for x, y, *told in batches:
+        assert x.equal(y)
+        assert all(label.equal(x[:, 0, 0, 0].long()) for label in told)
 
 
 def test_the_trainer_tells_the_sampler_the_epoch(tmp_path):

@@ -277,6 +277,8 @@ def test_every_arm_trains_two_steps_on_a_little_data_and_is_measured(tmp_path, a
     words = ["--config", str(STUDIES / "digits.yaml"), "--config", str(arm)]
     words += ["--config", str(write(tmp_path / "small.yaml", small)), "--data.augmentations=[runs.Noise]"]
     words += ["--model.energy.encoder.widths=[16, 32, 64]", f"--results={tmp_path}"]
+    if "encoder_y" in arm.read_text():
+        words.append("--model.energy.encoder_y.widths=[16, 32, 64]")
     run, results = resolve(words)
     folder = run.folder(results)
     train(run, folder, "test", lambda *_: None, lambda: False)

@@ -94,7 +94,9 @@ def test_options_that_follow_hold_for_every_run(collapse):
 def test_whatever_else_varies_is_varied(tmp_path):
     parameters = {"model.warmup": {"values": [0.1, 0.2]}, "data.batch_size": {"values": [4, 8]}, "seed": {"value": 3}}
     runs = load_study(study_file(tmp_path, {}, parameters=parameters)).runs
-    found = [(contents(run)["model"]["warmup"], contents(run)["data"]["batch_size"], run.seed) for run in runs]
+    found = [
+        (contents(run)["model"]["warmup"], contents(run)["data"]["init_args"]["batch_size"], run.seed) for run in runs
+    ]
     assert found == [(0.1, 4, 3), (0.1, 8, 3), (0.2, 4, 3), (0.2, 8, 3)]
 
 
@@ -259,4 +261,4 @@ def test_small_studies_are_written_as_this_file_believes(tmp_path):
         study_file(tmp_path, {"one": {}, "two": {"name": "second", "model": {"warmup": 0.5}}}, seeds=[0, 1])
     )
     assert study.arms == ("one", "second")
-    assert contents(study.runs[0])["data"]["batch_size"] == BYOL["data"]["batch_size"]
+    assert contents(study.runs[0])["data"]["init_args"]["batch_size"] == BYOL["data"]["batch_size"]
