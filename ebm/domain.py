@@ -45,6 +45,11 @@ class Domain:
         """Whether some part of z has a penalty, which only a solver that takes proximal steps can minimise."""
         return any(isinstance(term, Penalty) for term in self.terms)
 
+    @property
+    def constrained(self) -> bool:
+        """Whether some part of z has a constraint."""
+        return any(isinstance(term, Constraint) for term in self.terms)
+
     def check(self, z: Tensor) -> None:
         """Raise ValueError where a term does not fit its part of z."""
         for term, leaf in zip(self.terms, self._leaves(z), strict=True):
@@ -68,8 +73,10 @@ class Domain:
     def cost(self, z: Tensor) -> Tensor:
         """The sum `(N,)` of the penalties."""
         leaves = zip(self.terms, self._leaves(z), strict=True)
-        costs = [term(leaf)[..., None].flatten(1).sum(1) for term, leaf in leaves if isinstance(term, Penalty)]
-        return torch.stack(costs).sum(0) if costs else z.new_zeros(len(z))
+        costs = [self._total(term(leaf)) for term, leaf in leaves if isinstance(term, Penalty)]
+        if not costs:
+            return z.new_zeros(len(z))
+        return costs[0] if len(costs) == 1 else torch.stack(costs).sum(0)
 
     def tangent(self, z: Tensor, direction: Tensor) -> Tensor:
         """What of a direction can be followed from z without leaving the constraints."""
@@ -99,8 +106,15 @@ class Domain:
         """The leaves of rows; one that is a number for each sample has a last axis of one."""
         return [leaf[:, None] if leaf.ndim == 1 else leaf for leaf in self.layout.leaves(rows)]
 
+    @staticmethod
+    def _total(costs: Tensor) -> Tensor:
+        """One cost for each sample, of one for each entry of the other axes."""
+        return costs if costs.ndim == 1 else costs.flatten(1).sum(1)
+
     def _each(self, fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """`fn` of each term and its leaves."""
+        if len(self.terms) == 1 and len(self.layout.events[0]) == 1:  # the leaf is the rows
+            return fn(self.terms[0], *rows)
         parts = zip(*(self._leaves(part) for part in rows), strict=True)
         done = [fn(term, *part).flatten(1) for term, part in zip(self.terms, parts, strict=True)]
         return done[0] if len(done) == 1 else torch.cat(done, 1)

@@ -63,16 +63,19 @@ class L1(Penalty):
         _check_strength(self)
 
     def __call__(self, z: Tensor) -> Tensor:
-        return self.strength * torch.linalg.vector_norm(z, ord=1, dim=-1)
+        return self.strength * z.abs().sum(-1)
 
     def prox(self, z: Tensor, step: Tensor | float) -> Tensor:
         return _soft(z, step * self.strength)
 
     def subgradient(self, z: Tensor, gradient: Tensor) -> Tensor:
-        return torch.where(z == 0, _soft(gradient, self.strength), gradient + self.strength * z.sign())
+        # The soft threshold where z is zero; elsewhere what is clamped is beyond the bound on the side of -z. Quicker
+        # than to take one or the other, four times over.
+        beyond = torch.sub(gradient, z.sign(), alpha=torch.finfo(z.dtype).max)
+        return gradient - beyond.clamp(-self.strength, self.strength)
 
     def free(self, z: Tensor, gradient: Tensor, v: Tensor) -> Tensor:
-        return torch.where(z == 0, 0, v)
+        return v * z.sign().abs()
 
     def curvature(self, z: Tensor, gradient: Tensor, v: Tensor) -> Tensor:
         return torch.zeros_like(v)
@@ -190,7 +193,9 @@ class L2(Penalty):
 
 
 def _soft(z: Tensor, amount: Tensor | float) -> Tensor:
-    return z - z.clamp(-amount, amount)  # type: ignore[arg-type]  # exactly zero where it is within
+    if isinstance(amount, Tensor):  # a clamp by tensors takes twice as long
+        return z - torch.maximum(torch.minimum(z, amount), -amount)
+    return z - z.clamp(-amount, amount)  # exactly zero where it is within
 
 
 def _shrink(groups: Tensor, amount: Tensor | float) -> Tensor:

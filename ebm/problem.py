@@ -64,9 +64,13 @@ class Problem:
     anchor: Tensor | None = None
     """Where a recorded solve began (N, D): stands in for points without an energy, whose derivative would be NaN."""
 
-    def __call__(self, z: Tensor) -> Point:
-        """The point at the rows `z` (N, D), or at the nearest ones that the constraints allow."""
-        z = z if self.domain is None else self.domain.project(z)
+    def __call__(self, z: Tensor, step: Tensor | None = None) -> Point:
+        """The point at the rows `z` (N, D), or at the nearest ones that the constraints allow.
+
+        With a `step` (N, 1), at the proximal point of the penalties instead.
+        """
+        if self.domain is not None:
+            z = self.domain.project(z) if step is None else self.domain.prox(z, step)
         energy, gradient = self._recorded(z) if torch.is_grad_enabled() else value_and_gradient(self.smooth, z)
         return Point(z, energy if self.domain is None else energy + self.domain.cost(z), gradient)
 
@@ -92,6 +96,12 @@ class Problem:
     def slope(self, point: Point) -> Tensor:
         """The gradient, less what constraints hold up of it and with what penalties add; zero at a minimum."""
         return point.gradient if self.domain is None else self.domain.slope(point.z, point.gradient)
+
+    def smooth_slope(self, point: Point) -> Tensor:
+        """The gradient, less what constraints hold up of it; what penalties add is left to their prox."""
+        if self.domain is None or not self.domain.constrained:
+            return point.gradient
+        return -self.domain.tangent(point.z, -point.gradient)
 
     def follow(self, point: Point, direction: Tensor) -> Tensor:
         """What of a direction can be followed without leaving the constraints."""

@@ -95,17 +95,20 @@ class Loop:
     """The active samples are gathered when no more than this share of those computed is still going."""
 
 
+Step = Callable[[Problem, Solver, Progress, bool], Progress]
+
+
 def solve(problem: Problem, z: Tensor, solver: Solver, loop: Loop) -> Ended:
     """Take steps from the rows `z` (N, D) until each has ended."""
     if torch.is_grad_enabled():
         problem = replace(problem, anchor=z.detach())
     progress = _begin(problem, z, solver)
-    whole, rows = _outcome(progress, solver), None
+    whole, rows = None, None
     gathers = problem.given is not None and not loop.compile and not torch.is_grad_enabled()
     # Asking whether all have ended waits for the device, so an accelerator is asked only now and then.
     interval = 1 if z.device.type == "cpu" else 16
-    step = _stepper(loop, solver)
-    trace = [_seen(whole)] if loop.trace else []
+    step, rests = _stepper(loop, solver), loop.trace or torch.is_grad_enabled()
+    trace = [_seen(_outcome(progress, solver))] if loop.trace else []
     for count in range(1 if solver.at_once else solver.steps):
         if count % interval == 0:
             running = progress.status == int(Status.RUNNING)
@@ -113,17 +116,17 @@ def solve(problem: Problem, z: Tensor, solver: Solver, loop: Loop) -> Ended:
             if active == 0:
                 break
             if gathers and active <= loop.share * len(running):
-                whole = _scatter(whole, rows, _outcome(progress, solver))
+                whole = _filled(whole, rows, _outcome(progress, solver))
                 kept = running.nonzero()[:, 0]
                 rows = kept if rows is None else rows[kept]
                 progress, problem = _tree(partial(_rows, kept), progress), problem.subset(kept)
-        progress = step(problem, solver, progress)
+        progress = step(problem, solver, progress, rests)
         if loop.trace:
             trace.append(_seen(_scatter(whole, rows, _outcome(progress, solver))))
     return _end(_scatter(whole, rows, _outcome(progress, solver)), solver, trace)
 
 
-def _stepper(loop: Loop, solver: Solver) -> Callable[[Problem, Solver, Progress], Progress]:
+def _stepper(loop: Loop, solver: Solver) -> Step:
     if loop.compile:
         return _compiled(type(solver))
     if loop.checkpoint:
@@ -132,21 +135,26 @@ def _stepper(loop: Loop, solver: Solver) -> Callable[[Problem, Solver, Progress]
 
 
 @cache
-def _compiled(kind: type[Solver]) -> Callable[[Problem, Solver, Progress], Progress]:
+def _compiled(kind: type[Solver]) -> Step:
     # What is compiled is kept by code object, with no guard on the class of a named tuple: each solver has its own.
     code = advance.__code__.replace(co_name=f"advance_{kind.__name__}")
     return torch.compile(FunctionType(code, advance.__globals__), dynamic=False)
 
 
-def advance(problem: Problem, solver: Solver, was: Progress) -> Progress:
-    """One step of every sample that is still going; those that have ended stay as they are."""
+def advance(problem: Problem, solver: Solver, was: Progress, rests: bool) -> Progress:
+    """One step of every sample that is still going; of those that have ended the best point stays as it is.
+
+    Their other point too if it `rests`: to be shown, or because derivatives of steps beyond the end may be NaN.
+    """
     running = was.status == int(Status.RUNNING)
-    new, state = solver.step(problem, was.point, was.state)
-    point = choose(running, new, was.point)
-    residual = torch.where(running, solver.residual(problem, new, state), was.residual)
+    point, state = solver.step(problem, was.point, was.state)
+    residual = torch.where(running, solver.residual(problem, point, state), was.residual)
+    point = choose(running, point, was.point) if rests else point
     better, progress = _improves(problem, point, residual, was)
-    better = better & running
     idle = (was.idle + 1).masked_fill(progress, 0)
+    status = torch.where(running, _status(point, residual, idle, solver), was.status)
+    # The point at which a sample converges is its answer, whatever was met on the way.
+    better = (better | (status == int(Status.CONVERGED))) & running
     return Progress(
         point=point,
         residual=residual,
@@ -155,7 +163,7 @@ def advance(problem: Problem, solver: Solver, was: Progress) -> Progress:
         mark=torch.where(progress, residual, was.mark),
         idle=idle,
         steps=was.steps + running,
-        status=torch.where(running, _status(point, residual, idle, solver), was.status),
+        status=status,
         state=state,
     )
 
@@ -172,10 +180,7 @@ def _begin(problem: Problem, z: Tensor, solver: Solver) -> Progress:
 def _end(whole: Outcome, solver: Solver, trace: list[tuple[Tensor, Tensor, Tensor]]) -> Ended:
     unfinished = torch.where(whole.steps >= solver.steps, int(Status.OUT_OF_STEPS), int(Status.STALLED))
     status = torch.where(whole.status == int(Status.RUNNING), unfinished, whole.status)
-    converged = status == int(Status.CONVERGED)
-    point = choose(converged, whole.point, whole.best)
-    residual = torch.where(converged, whole.residual, whole.best_residual)
-    return Ended(point, residual, status, whole.steps, whole.evaluations, trace)
+    return Ended(whole.best, whole.best_residual, status, whole.steps, whole.evaluations, trace)
 
 
 def _outcome(progress: Progress, solver: Solver) -> Outcome:
@@ -188,8 +193,8 @@ def _outcome(progress: Progress, solver: Solver) -> Outcome:
 
 
 def _status(point: Point, residual: Tensor, idle: Tensor, solver: Solver) -> Tensor:
-    usable = point.energy.isfinite() & finite(point.gradient)
-    status = torch.where(idle >= solver.patience, int(Status.STALLED), int(Status.RUNNING))
+    usable = (point.energy - point.energy == 0) & finite(point.gradient)
+    status = (idle >= solver.patience) * int(Status.STALLED)
     return status.masked_fill(residual <= solver.tolerance, Status.CONVERGED).masked_fill(~usable, Status.NOT_FINITE)
 
 
@@ -211,9 +216,18 @@ def _rows(rows: Tensor, whole: Tensor) -> Tensor:
     return whole[rows]
 
 
-def _scatter(whole: Outcome, rows: Tensor | None, part: Outcome) -> Outcome:
+def _filled(whole: Outcome | None, rows: Tensor | None, part: Outcome) -> Outcome:
+    """`_scatter` into the outcome itself, once it is a copy of which nothing else knows."""
+    if whole is None or rows is None:
+        return _tree(Tensor.clone, part)
+    return _tree(lambda all_, some: all_.index_copy_(0, rows, some), whole, part)
+
+
+def _scatter(whole: Outcome | None, rows: Tensor | None, part: Outcome) -> Outcome:
     """The outcome of all, with that of some rows written into it."""
-    return part if rows is None else _tree(lambda all_, some: all_.index_copy(0, rows, some), whole, part)
+    return (
+        part if whole is None or rows is None else _tree(lambda all_, some: all_.index_copy(0, rows, some), whole, part)
+    )
 
 
 def _tree(fn: Callable[..., Tensor], *trees: Any) -> Any:

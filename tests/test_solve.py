@@ -11,7 +11,9 @@ from test_contracts_solvers import Quadratic, make, valley
 from ebm import LBFGS, Adam, GradientDescent, Restarts, Status, SumOfSquares, minimize
 from ebm.constraints import Box
 from ebm.penalties import L1
+from ebm.problem import Point
 from ebm.solvers import ProximalGradient, Solver
+from ebm.solvers.line_search import LARGE, choose
 
 every_solver = every("ebm.solvers", Solver)
 gradient_kinds = pytest.mark.parametrize("kind", [kind for kind in every_solver if not kind.values[0].gradient_free])
@@ -190,3 +192,14 @@ def test_a_slope_that_falls_slowly_below_the_rounding_of_the_energy_is_progress_
     assert answer.status.tolist() == [Status.CONVERGED]
     slow = minimize(bowl, torch.tensor([[3.0]]), GradientDescent(rate=0.01, patience=3))
     assert slow.status.tolist() == [Status.CONVERGED]
+
+
+def test_a_large_batch_is_chosen_from_row_by_row_as_a_small_one_is_number_by_number():
+    n = LARGE // 64
+    new, old = (Point(normal(n, 64, seed=k), normal(n, seed=k + 1), normal(n, 64, seed=k + 2)) for k in (0, 3))
+    mask = normal(n, seed=6) > 0
+    whole = choose(mask, new, old)
+    parts = [choose(mask[i::2], *(Point(*(part[i::2] for part in each)) for each in (new, old))) for i in (0, 1)]
+    for i, part in enumerate(parts):
+        assert all(torch.equal(a[i::2], b) for a, b in zip(whole, part, strict=True))
+    assert torch.equal(whole.z, torch.where(mask[:, None], new.z, old.z))

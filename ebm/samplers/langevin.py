@@ -32,7 +32,7 @@ class Langevin(Sampler):
     def step(self, evaluate: Evaluate, point: Point, state: State, noise: Noise) -> tuple[Point, State]:
         (momentum,) = noise
         downhill = torch.sub(point.z, point.gradient, alpha=self.step_size)
-        new = evaluate(torch.add(downhill, momentum, alpha=math.sqrt(2 * self.step_size)))
+        new = evaluate(downhill.add_(momentum, alpha=math.sqrt(2 * self.step_size)))
         return new, State(new.energy)
 
     def noise(self, z: Tensor, temperature: Tensor, steps: int, generator: torch.Generator | None) -> Noise:

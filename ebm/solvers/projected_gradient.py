@@ -43,8 +43,7 @@ class ProjectedGradient(Solver):
     def step(self, problem: Problem, point: Point, state: State) -> tuple[Point, State]:
         (length,) = Memory(*state)
         column = length[:, None]
-        z = point.z - column * point.gradient
-        trial = problem(z if problem.domain is None else problem.domain.prox(z, column))
+        trial = problem(point.z - column * point.gradient, column)
         taken = self._lowers(problem, point, trial, length)
         return choose(taken, trial, point), Memory(length * torch.where(taken, self.grow, self.shrink))
 
