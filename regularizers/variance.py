@@ -34,7 +34,7 @@ class Variance(nn.Module):
 
 
 class _Variances(torch.autograd.Function):
-    """`var_d` over `N - 1`, `(n, D) -> (D,)`, in a tenth of the time of torch's own, keeping as little for its slope."""
+    """`var_d` over `N - 1`, `(n, D) -> (D,)`: a tenth of the time of torch's, and as little kept for its slope."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, counts: tuple[int, ...], rank: int) -> Tensor:
@@ -45,7 +45,8 @@ class _Variances(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Any) -> Any:
         (own,), (slope,) = ctx.saved_tensors, slopes
-        return ctx.batch.total(slope) * (2 / (ctx.batch.size - 1)) * _deviations(own, ctx.batch), None, None
+        weights = ctx.batch.total(slope) * (2 / (ctx.batch.size - 1))
+        return _deviations(own, ctx.batch).mul_(weights), None, None
 
 
 def _deviations(own: Tensor, batch: Batch) -> Tensor:

@@ -61,7 +61,7 @@ def test_the_barlow_twins_of_lightly_and_solo_learn_are_official(shape):
 def test_the_barlow_twins_of_stable_pretraining_counts_n_where_its_deviation_counts_one_less(n):
     x = normal(n, 12)
     a = (x - x.mean(0)) / (x.std(0) + 1e-5)
-    # A feature that agrees with itself has to have a correlation of 1. Theirs has 1 - 1 / N, which no codes can mend; in
+    # A feature that agrees with itself has to have a correlation of 1. Theirs has 1 - 1 / N, whatever the codes; in
     # the official code, as in ours, it has 1 but for the epsilon of the variance.
     theirs = (a.T @ a / n).diagonal()
     torch.testing.assert_close(theirs, torch.full_like(theirs, 1 - 1 / n), rtol=1e-4, atol=0)  # their epsilon
