@@ -98,7 +98,7 @@ class FreeEnergy(nn.Module):
         # Steps near a minimum are smaller than half precision can tell, so no solve is under autocast.
         device = tree_leaves(start)[0].device.type
         hx, hy, start = _in_full_precision(device, (hx, hy, start))
-        with _refuse_coupling(self.energy), torch.autocast(device, enabled=False):
+        with refuse_coupling(self.energy), torch.autocast(device, enabled=False):
             yield pose(self._cost(hx, hy, start), start, (hx, hy), self.within, self.penalty, bind=True)
 
     def _cost(self, hx: Variable, hy: Variable, start: Any) -> Callable[..., Tensor]:
@@ -135,14 +135,14 @@ def _couples(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _refuse_coupling(energy: Energy) -> Iterator[None]:
-    """Refuse a module that mixes samples, or draws noise, when `cost` runs it: each sample is solved by itself."""
+def refuse_coupling(energy: Energy) -> Iterator[None]:
+    """Refuse a module that mixes samples, or draws noise, when `cost` runs it: each is solved, or drawn, by itself."""
 
     def refuse(module: nn.Module, _: object) -> None:
         mode = "in training mode" if module.training else "without running statistics"
         raise ValueError(
-            f"`cost` ran {type(module).__name__} {mode} while a latent was inferred: it makes the energy of a"
-            " sample depend on the others or on noise, so no sample has a minimum of its own. Move it to `encode`, call"
+            f"`cost` ran {type(module).__name__} {mode} while a sample was inferred or drawn: it makes the energy of a"
+            " sample depend on the others or on noise, so no sample has an energy of its own. Move it to `encode`, call"
             " `.eval()` on it, or use LayerNorm or GroupNorm"
         )
 

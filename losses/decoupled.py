@@ -15,9 +15,9 @@ from ebm.losses.negatives import Views, both_views, by_chunks, picked, without
 class DecoupledContrastive(nn.Module):
     """`mean_i F(h_i, h_i') / T + log sum_k exp(-F(h_i, h_k) / T)`, k all but both views of i.  DCL: Yeh et al. 2022.
 
-    Section 3.1 of the paper, which has the sum over the `2 batch` codes `h`, where this has the mean; public code adds
-    the means of both views. For energies that take either code on either side, such as a cosine distance `1 - cos`: the
-    constant cancels. Temperature 0.1 is the default of that code. For `chunk` see `negatives.by_chunks`.
+    The paper has the sum over the `2 batch` codes `h`, where this has the mean; public code adds the means of both
+    views. For energies that take either code on either side, such as a cosine distance `1 - cos`: the constant
+    cancels. Temperature 0.1 is the default of that code. For `chunk` see `negatives.by_chunks`.
     """
 
     def __init__(self, temperature: float = 0.1, chunk: int | None = None) -> None:
@@ -35,9 +35,9 @@ class DecoupledContrastive(nn.Module):
 class WeightedDecoupledContrastive(nn.Module):
     """`DecoupledContrastive`, its `F_i = F(h_i, h_i')` weighted by `2 - exp(-F_i / sigma) / mean_j exp(-F_j / sigma)`.
 
-    DCLW: Yeh et al. 2022, section 3.1: views that are far apart are pulled more, and as in public code the weight is
-    differentiated. A pair that is much nearer than the others has a negative weight. The mean is over the batch, for
-    each view by itself; `sigma` 0.5 is the paper's. For `chunk` see `negatives.by_chunks`.
+    DCLW: Yeh et al. 2022: views that are far apart are pulled more, and as in public code the weight is differentiated.
+    A pair that is much nearer than the others has a negative weight. The mean is over the batch, for each view by
+    itself. Temperature 0.1 and `sigma` 0.5 are the defaults of that code. For `chunk` see `negatives.by_chunks`.
     """
 
     def __init__(self, temperature: float = 0.1, sigma: float = 0.5, chunk: int | None = None) -> None:

@@ -13,7 +13,7 @@ from ebm.losses.wrong_answers import FromBatch, WrongAnswers
 
 @final
 class Hinge(nn.Module):
-    """`mean_i max(0, margin + F(x_i, y_i) - F(x_i, y'_i))`, `y'` most offending.  LeCun et al. 2006, eq. 11.
+    """`mean_i max(0, margin + F(x_i, y_i) - F(x_i, y'_i))`, `y'` most offending.  LeCun et al. 2006, section 2.2.3.
 
     Most offending is the wrong answer of lowest energy. The paper names no margin; 1 is that of support vector
     machines.

@@ -15,8 +15,8 @@ from ebm.losses.negatives import by_rows, checked_batch, in_single_precision, ow
 class InfoNCE(nn.Module):
     """`mean_i -log( exp(-F(x_i, y_i) / T) / sum_j exp(-F(x_i, y_j) / T) )`.  van den Oord, Li, Vinyals 2018, eq. 4.
 
-    The negative log-likelihood of LeCun et al. 2006 (eq. 23) with the batch as the alternatives. The paper has no
-    temperature `T` (its energies are unbounded); 0.1 is SimCLR's for energies of cosines. Energies are computed for
+    The negative log-likelihood of LeCun et al. 2006 (section 2.2.4) with the batch as the alternatives. The paper has
+    no temperature `T` (its energies are unbounded); 0.1 is SimCLR's for energies of cosines. Energies are computed for
     `chunk` rows at a time: see `negatives.by_chunks`.
     """
 

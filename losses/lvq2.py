@@ -17,8 +17,8 @@ class LVQ2(nn.Module):
 
     Learning vector quantisation (Kohonen). Without a gradient where the right answer is the lowest already, which is
     no margin, and where the wrong one is lower by more than the ceiling, which bounds what an outlier can do. The
-    table names no ceiling, `M`. Equation 13 of the text differs: it divides by `delta F(x, y')`, for positive energies,
-    and has the ceiling 1.
+    table names no ceiling, `M`. The text (section 2.2.3) differs: it has the ratio of the two, up to `1 + delta`, for
+    positive energies.
     """
 
     def __init__(self, ceiling: float = 1.0, negatives: WrongAnswers | None = None) -> None:

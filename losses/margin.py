@@ -12,7 +12,7 @@ from ebm.losses.negatives import contrast
 
 @final
 class MarginContrastive(nn.Module):
-    """`mean F(x_i, y_i)^2 / 2 + mean_{i != j} max(0, margin - F(x_i, y_j))^2 / 2`.  Hadsell, Chopra, LeCun 2006, eq. 4.
+    """`mean F(x_i, y_i)^2 / 2 + mean_{i != j} max(0, margin - F(x_i, y_j))^2 / 2`.  Hadsell, Chopra, LeCun 2006.
 
     With the Euclidean distance as its energy it is theirs; on other energies it is half the square-square loss of LeCun
     et al. 2006. Mismatched pairs are all those of the batch. The paper names no margin: it sets the scale of the codes.

@@ -13,7 +13,7 @@ from ebm.losses.wrong_answers import FromBatch, WrongAnswers
 
 @final
 class NegativeLogLikelihood(nn.Module):
-    """`mean_i F(x_i, y_i) + 1/beta log sum_y exp(-beta F(x_i, y))`, over right and wrong.  LeCun et al. 2006, eq. 23.
+    """`mean_i F(x_i, y_i) + 1/beta log sum_y exp(-beta F(x_i, y))`, over right and wrong.  LeCun et al. 2006, 2.2.4.
 
     Pushes on every wrong answer, by its share. `Perceptron` as `beta` grows, within `log(K + 1) / beta`; `LogLoss` with
     one wrong answer; from the batch it is `InfoNCE` at the temperature `1 / beta`, divided by beta. With answers that

@@ -13,7 +13,7 @@ from ebm.losses.wrong_answers import FromBatch, WrongAnswers
 
 @final
 class Perceptron(nn.Module):
-    """`mean_i F(x_i, y_i) - min_y F(x_i, y)`, the right answer among the y.  LeCun et al. 2006, eq. 7.
+    """`mean_i F(x_i, y_i) - min_y F(x_i, y)`, the right answer among the y.  LeCun et al. 2006, section 2.2.2.
 
     Never negative, and zero where no wrong answer has a lower energy: it has no margin, so an energy that is the same
     everywhere satisfies it.

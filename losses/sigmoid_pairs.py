@@ -17,7 +17,7 @@ from ebm.losses.negatives import by_rows, checked_batch, in_single_precision, ow
 class SigmoidPairs(nn.Module):
     """`-mean_i sum_j log sigmoid(+-(t (neutral - F(x_i, y_j)) + b))`, + where i = j.  SigLIP: Zhai et al. 2023.
 
-    Algorithm 1 of the paper, whose section 3.2 has t with the other sign. `log_scale = log t` and the bias `b` are
+    Algorithm 1 of the paper, whose section 3.2 has b with the other sign. `log_scale = log t` and the bias `b` are
     weights of the loss, trained with the others, and start at the paper's log 10 and -10. The paper's similarities are
     cosines: `neutral` is the energy of a pair whose similarity is zero, 1 for a cosine distance `1 - cos`.
     For `chunk` see `negatives.by_chunks`.

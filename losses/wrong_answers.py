@@ -134,7 +134,7 @@ class Sampled(WrongAnswers):
 @final
 @dataclass(frozen=True)
 class MostOffending(WrongAnswers):
-    """`y' = argmin F(x, y')` over `|y' - y| >= distance`: a continuous y.  LeCun et al. 2006, eq. 9.
+    """`y' = argmin F(x, y')` over `|y' - y| >= distance`: a continuous y.  LeCun et al. 2006, definition 2.
 
     By `ebm.minimize` from `starts` points, opposite in pairs, that are `spread` times standard normal vectors beyond
     the distance; the best is kept. Points nearer than the distance have the energy of the nearest that is not, so that

@@ -17,7 +17,7 @@ class SlicedAndersonDarling(SlicedTest):
     """`-N - 1/N sum_i (2i - 1) (log Phi(x_i) + log Phi(-x_{N + 1 - i}))`, `x_i` sorted, mean over directions.
 
     `N integral (F_N - Phi)^2 / (Phi (1 - Phi)) dPhi`, the statistic of Anderson and Darling 1952 against N(0, 1); as
-    a regularizer: LeJEPA (Balestriero and LeCun 2025, section 4.2). What lies far out is pulled back by its distance.
+    a regularizer: LeJEPA (Balestriero and LeCun 2025, section 4.2.2). What lies far out is pulled back by its distance.
     """
 
     def statistic(self, samples: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ class SlicedCramerVonMises(SlicedTest):
     """`1 / 12N + sum_i ((2i - 1) / 2N - Phi(x_i))^2`, `x_i` the sorted codes along a direction, mean over directions.
 
     `N integral (F_N - Phi)^2 dPhi`, the statistic of Cramer 1928 and von Mises 1931 against N(0, 1); as a
-    regularizer: LeJEPA (Balestriero and LeCun 2025, section 4.2). Codes far out have next to no gradient: Phi is flat
+    regularizer: LeJEPA (Balestriero and LeCun 2025, section 4.2.2). Codes far out have next to no gradient: Phi is flat
     there.
     """
 

@@ -16,7 +16,7 @@ class DistanceCorrelation(nn.Module):
     """`sum_{i < j} R^2(h_i, h_j)` over pairs of dimensions, mean over branches; `R^2 = V^2_ij / sqrt(V^2_ii V^2_jj)`.
 
     `V^2_ij = mean_{n, m} A_i[n, m] A_j[n, m]`, `A_i` the matrix of distances `|h_ni - h_mi|` less the means of its
-    rows and columns: the sample distance correlation of Szekely, Rizzo, Bakirov 2007 (definitions 4 and 5), between 0
+    rows and columns: the sample distance correlation of Szekely, Rizzo, Bakirov 2007, between 0
     and 1 for each pair and biased up by order 1 / N; not the unbiased one of Szekely and Rizzo 2014, which may be
     negative and needs four samples. Epsilon, on each `V^2_ii`, makes that of a constant dimension 0, as defined
     there.

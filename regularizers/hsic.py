@@ -21,12 +21,12 @@ class HSIC(nn.Module):
     """`sum_{i < j} tr(K_i H K_j H) / (N - 1)^2` over pairs of dimensions, mean over branches.
 
     `K_i[n, m] = mean_w exp(-(h_ni - h_mi)^2 / 2 w^2)` over the widths w, `H = I - 1 1' / N`: the Hilbert-Schmidt
-    independence criterion, Gretton et al. 2005 (definition 2, biased by order 1 / N), of dimensions that have been
+    independence criterion, Gretton et al. 2005 (its estimate, biased by order 1 / N), of dimensions that have been
     standardised with the biased variance plus epsilon. Zero in the limit of many samples if and only if all pairs are
     independent; of three dimensions that depend on one another, but no two of them, it sees nothing: see `SIGReg`.
 
-    The default widths are ours: 1 is about the median distance that Gretton et al. take, and the narrower ones see
-    what is finer, such as a spiral. It does not see the scale of a code: add `Variance`.
+    The default widths are ours: 1 is about the median distance between standard normal samples, a common choice, and
+    the narrower ones see what is finer, such as a spiral. It does not see the scale of a code: add `Variance`.
     """
 
     def __init__(self, widths: Sequence[float] = WIDTHS, epsilon: float = 1e-5) -> None:

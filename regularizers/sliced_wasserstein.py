@@ -16,7 +16,7 @@ class SlicedWasserstein(SlicedTest):
     """`W_2^2 = mean_i (x_i - q_i)^2 + 1 - mean_i q_i^2` from N(0, 1), `x_i` sorted, mean over unit directions.
 
     `q_i = N integral_{(i - 1)/N}^{i/N} Phi^-1(u) du`, the mean of the i-th of N equal shares of N(0, 1), which makes
-    it the exact distance of the samples from N(0, 1) (Bonneel et al. 2015 for slices; Villani 2003, section 2.2).
+    it the exact distance of the samples from N(0, 1) (Bonneel et al. 2015 for slices; Villani 2003).
     Codes that regularize by it, such as VISReg's, put the quantile `Phi^-1(i / (N + 1))` in the place of `q_i`, so
     that N samples at those quantiles cost them nothing, and have terms of their own for mean and scale: here both are
     in it.

@@ -9,7 +9,7 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from ebm import LBFGS, Energy, FreeEnergy
-from ebm.distances import Distance
+from ebm.distances import CosineDistance, Distance
 from ebm.energies import JointEmbedding, LatentDecoder
 
 distances = pytest.mark.parametrize("distance", every("ebm.distances", Distance))
@@ -181,6 +181,38 @@ def test_collapsed_codes_have_a_finite_loss_and_gradient(kind, distance, dtype, 
     assert value.isfinite()
     assert hx.grad.isfinite().all()
     assert hy.grad.isfinite().all()
+
+
+def value_and_slopes(loss, F, hx, hy):
+    hx, hy = hx.detach().clone().requires_grad_(), hy.detach().clone().requires_grad_()
+    value = loss(F, hx, hy)
+    return value.detach(), torch.autograd.grad(value, (hx, hy))
+
+
+@losses
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+@pytest.mark.parametrize("std", [1, 4, 20])
+def test_half_precision_codes_have_the_loss_and_the_gradient_of_their_values(kind, dtype, std):
+    F = of_distance(CosineDistance())
+    x = std * normal(64, 32)
+    hx, hy = x.to(dtype), (x + std * normal(64, 32, seed=1)).to(dtype)
+    value, slopes = value_and_slopes(ready(kind, F, hx, hy), F, hx, hy)
+    exact, references = value_and_slopes(ready(kind, F, hx.double(), hy.double()), F, hx.double(), hy.double())
+    assert value.item() == pytest.approx(exact.item(), rel=1e-4)
+    for slope, reference in zip(slopes, references, strict=True):
+        # The slope of a code has its dtype; so rounded is the exact one too. And float16 has nothing below 6e-8.
+        error = (slope.double() - reference.to(dtype).double()).norm()
+        assert error <= 1e-3 * reference.norm() + 6e-8 * slope.numel() ** 0.5
+
+
+@losses
+def test_a_loss_compiles_whole_with_its_derivative(kind):
+    F, codes = of_distance(CosineDistance()), (normal(8, 4), normal(8, 4, seed=1))
+    loss = ready(kind, F, *codes)
+    torch.compiler.reset()  # each loss counts as a recompilation of `forward` else, of which so many are allowed
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    expected = value_and_slopes(loss, F, *codes)
+    torch.testing.assert_close(value_and_slopes(compiled, F, *codes), expected, atol=1e-12, rtol=1e-12)
 
 
 @of_one_batch

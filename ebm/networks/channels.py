@@ -30,7 +30,7 @@ class GaussianChannel(nn.Module):
 class CategoricalChannel(nn.Module):
     """One of K alternatives: drawn in training, with the derivative of a softmax at `temperature`; the likeliest else.
 
-    Straight-through Gumbel-softmax: Jang, Gu, Poole 2017, section 2. A code `(*batch, K)` holds logits;
+    Straight-through Gumbel-softmax: Jang, Gu, Poole 2017, section 2.2. A code `(*batch, K)` holds logits;
     `ebm.regularizers.CategoricalInformation` is what it tells.
     """
 

@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 class LARS(Optimizer):
     """`v <- momentum v + s (dL/dw + decay w)`, `w <- w - lr v`, `s = trust |w| / (|dL/dw| + decay |w|)`.
 
-    You, Gitman, Ginsburg 2017, algorithm 1, with a share `s` for each tensor of weights. `clip` takes `min(s / lr, 1)`
-    for `s`, so that a step is never longer than that of plain gradient descent: the LARC of NVIDIA's Apex, with which
-    recipes for small images use a trust of 0.02. The paper's trust is 0.001.
+    You, Gitman, Ginsburg 2017, algorithm 1, with a share `s` for each tensor of weights; theirs has the rate in `v`,
+    which is the same while the rate is. `clip` takes `min(s / lr, 1)` for `s`, so that a step is never longer than
+    that of plain gradient descent: the LARC of NVIDIA's Apex, with which recipes for small images use a trust of 0.02.
+    The paper's trust is 0.001 (section 5).
 
     Biases and the scales of normalisation layers, which are vectors, get neither share nor decay, as in SimCLR, BYOL
     and Barlow Twins; `adapt_vectors` gives them both. Nothing in a step waits for the device.

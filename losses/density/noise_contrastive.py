@@ -21,7 +21,8 @@ from ebm.samplers.sampler import check_count
 @final
 class NoiseContrastive(DensityLoss):
     """`-mean_i ( log s(G(y_i)) + sum_m log(1 - s(G(y'_im))) )`, `G(y) = -F(x, y) - c - log(ratio q(y))`, s the logistic
-    function: NCE.  Gutmann and Hyvarinen 2010, with as many samples `y'` of noise of density q for each of the data.
+    function: NCE.  Gutmann and Hyvarinen 2010, and 2012 with `ratio` samples `y'` of noise of density q for each of the
+    data, where the first paper has one.
 
     At its minimum `exp(-F - c)` is the density of the data: `c`, `log_normaliser`, is a parameter of this loss, which
     the optimiser takes to log Z. It is one for all x, so that a conditional energy has to normalise itself. More noise

@@ -15,7 +15,7 @@ from ebm.losses.density.derivatives import slopes_and_curvatures
 
 @final
 class ScoreMatching(DensityLoss):
-    """`mean_i |dF/dy|^2 / 2 - tr d2F/dy2`, at `y_i`.  Hyvarinen 2005, eq. 4, with the score `-dF/dy`.
+    """`mean_i |dF/dy|^2 / 2 - tr d2F/dy2`, at `y_i`.  Hyvarinen 2005, with the score `-dF/dy`.
 
     The trace is exact and whole: one product with the curvature for each feature, all at once. For many features
     SlicedScoreMatching estimates it. The energy has to be twice differentiable: of ReLU networks the trace is zero.

@@ -20,7 +20,7 @@ class SlicedScoreMatching(DensityLoss):
 
     The variance-reduced form: the first term is the whole norm, not its part along v. Its expectation over v is
     ScoreMatching. Each v has independent entries of 1 or -1 (Rademacher), for which the estimate is exact where
-    features do not interact. One projection is the paper's default. A latent needs `adjoint=Unrolled()`.
+    features do not interact. One projection is the default of the authors' code. A latent needs `adjoint=Unrolled()`.
     """
 
     def __init__(self, projections: int = 1) -> None:

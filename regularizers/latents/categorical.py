@@ -14,7 +14,7 @@ from ebm.regularizers.latents.rows import averages
 class CategoricalInformation(nn.Module):
     """`mean_i KL( softmax(h_i) | uniform ) = log K - mean_i H(softmax(h_i))` nats, sum over branches.
 
-    Of a discrete latent with K alternatives, whose logits the code holds (Jang, Gu, Poole 2017, section 3): from 0,
+    Of a discrete latent with K alternatives, whose logits the code holds (Jang, Gu, Poole 2017): from 0,
     where the choice is left to chance, to `log K`, which is all that such a latent can tell.
     """
 

@@ -10,7 +10,7 @@ from torch import nn
 from ebm import LBFGS, Ball, Box, Energy, FreeEnergy, GradientDescent, Langevin
 from ebm.distances import SquaredDistance
 from ebm.energies import JointEmbedding, LatentDecoder
-from ebm.losses import FromBatch, Given, Hinge, LogLoss, MostOffending, NegativeLogLikelihood, Perceptron, Sampled
+from ebm.losses import FromBatch, Given, Hinge, LogLoss, MostOffending, Sampled
 from ebm.losses.wrong_answers import WrongAnswers
 from ebm.networks import MLP
 
@@ -118,15 +118,6 @@ def test_a_list_of_fewer_than_two_is_refused(candidates):
 def test_a_list_of_another_shape_than_the_codes_is_refused():
     with pytest.raises(ValueError, match=r"so candidates are of shape \('K', 3\), not \(3, 2\)"):
         Hinge(negatives=ALL["Given"])(FreeEnergy(Bowl()), None, normal(4, 3))
-
-
-@pytest.mark.parametrize("negatives", [FromBatch(), Given(normal(6, 3, seed=1))], ids=["FromBatch", "Given"])
-def test_a_loss_compiles_whole_where_nothing_is_searched_for(negatives):
-    F = FreeEnergy(JointEmbedding(nn.Identity(), distance=SquaredDistance()))
-    hx, hy = normal(6, 3), normal(6, 3, seed=1)
-    for loss in (Perceptron(negatives=negatives), NegativeLogLikelihood(negatives=negatives)):
-        compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(compiled(F, hx, hy), loss(F, hx, hy), rtol=1e-12, atol=1e-12)
 
 
 # Sampled

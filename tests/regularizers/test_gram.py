@@ -149,41 +149,6 @@ def test_collapsed_codes_have_a_finite_value_and_slope(kind, shape, codes):
     assert h.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", [Covariance, CrossCorrelation, Variance])
-@pytest.mark.parametrize("shape", [(40, 100), (400, 16)], ids=["fewer samples", "fewer features"])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
-@pytest.mark.parametrize("std", [0.3, 1, 4, 20])
-def test_half_precision_keeps_value_and_slope(kind, shape, dtype, std):
-    rounded = [
-        (std * normal(*shape, seed=seed) @ normal(shape[1], shape[1]) / shape[1] ** 0.5).to(dtype) for seed in (0, 1)
-    ]
-    codes = [h.requires_grad_() for h in rounded]
-    exact = [h.detach().double().requires_grad_() for h in rounded]
-    with torch.autocast("cpu", dtype):
-        value, reference = kind()(*codes), kind()(*exact)
-    assert abs(value.item() - reference.item()) <= 1e-4 * reference.item()
-    pairs = zip(torch.autograd.grad(value, codes), torch.autograd.grad(reference, exact), strict=True)
-    for slope, exactly in pairs:
-        assert slope.isfinite().all()
-        # Autograd gives the slope in the dtype of the codes: ours is how far it is from the exact one, so rounded.
-        assert (slope.double() - exactly.to(dtype).double()).norm() <= 1e-3 * exactly.norm()
-
-
-# torch 2.13 warns of what its own tracing of a Function does.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("kind", [Covariance, CrossCorrelation, Variance])
-@pytest.mark.parametrize("shape", [(6, 20), (20, 6)], ids=["fewer samples", "fewer features"])
-@pytest.mark.parametrize("branches", [1, 2])
-def test_it_compiles_whole_with_its_derivative(kind, shape, branches):
-    torch.compiler.reset()
-    codes = [(normal(*shape, seed=seed) / 3).requires_grad_() for seed in range(branches)]
-    compiled = torch.compile(kind(), fullgraph=True, backend="aot_eager")
-    value, expected = compiled(*codes), kind()(*codes)
-    torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)  # the same operations
-    slopes = torch.autograd.grad(value, codes), torch.autograd.grad(expected, codes)
-    torch.testing.assert_close(*slopes, rtol=1e-12, atol=1e-12)
-
-
 @terms
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6)], ids=["fewer samples", "fewer features"])
 def test_a_second_derivative_is_refused_and_not_left_out(kind, shape):

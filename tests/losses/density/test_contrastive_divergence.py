@@ -4,8 +4,10 @@ import pytest
 import torch
 from bowls import TRUTH, Bowl, data
 from conftest import every, normal
+from torch import nn
 
 from ebm import FreeEnergy, Hamiltonian, Langevin, MetropolisLangevin
+from ebm.energies import Density
 from ebm.losses import ContrastiveDivergence
 from ebm.samplers import Sampler
 
@@ -84,3 +86,10 @@ def test_settings_without_a_meaning_are_refused():
         ContrastiveDivergence(steps=0)
     with pytest.raises(ValueError, match="a temperature is positive"):
         ContrastiveDivergence(temperature=0.0)(FreeEnergy(Bowl()), None, normal(4, 2))
+
+
+@pytest.mark.parametrize("module", [nn.BatchNorm1d(3), nn.Dropout(0.5)], ids=["BatchNorm1d", "Dropout"])
+def test_a_module_that_mixes_samples_or_draws_noise_is_refused_by_name(module):
+    F = FreeEnergy(Density(nn.Sequential(module, nn.Linear(3, 1))).double())
+    with pytest.raises(ValueError, match=f"`cost` ran {type(module).__name__} in training mode"):
+        ContrastiveDivergence()(F, None, normal(6, 3))
