@@ -31,6 +31,7 @@ from ebm.solvers import BFGS as BFGS
 from ebm.solvers import Newton as Newton
 from ebm.solvers import GaussNewton as GaussNewton
 from ebm.solvers import ProximalGradient as ProximalGradient
+from ebm.solvers import ProximalLBFGS as ProximalLBFGS
 from ebm.solvers import CrossEntropyMethod as CrossEntropyMethod
 from ebm.solvers import MPPI as MPPI
 from ebm.solvers import Enumeration as Enumeration

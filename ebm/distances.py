@@ -42,7 +42,8 @@ class SquaredDistance(Distance):
     """`|a - b|^2 / D`, the mean squared error of VICReg (Bardes, Ponce, LeCun 2022, eq. 5, as their code has it)."""
 
     def rows(self, a: Tensor, b: Tensor) -> Tensor:
-        return mse_loss(*torch.broadcast_tensors(a, b), reduction="none").mean(-1)  # keeps a and b alone
+        a, b = torch.broadcast_tensors(a, b)
+        return mse_loss(a, b, reduction="none").mean(-1)  # which keeps no difference of them for its derivative
 
     def table(self, a: Tensor, b: Tensor) -> Tensor:
         # A distance does not see a common shift, but the rounding of |a|^2 + |b|^2 - 2 a.b does.

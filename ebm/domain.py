@@ -70,6 +70,16 @@ class Domain:
 
         return self._each(one, z)
 
+    def stopped(self, z: Tensor, to: Tensor) -> Tensor:
+        """The projection of `to`, or the kink of a penalty in its stead where that is passed on the way from z."""
+
+        def one(term: Constraint | Penalty | None, z: Tensor, to: Tensor) -> Tensor:
+            if isinstance(term, Penalty):
+                return term.stopped(z, to)
+            return to if term is None else term.project(to)
+
+        return self._each(one, z, to)
+
     def cost(self, z: Tensor) -> Tensor:
         """The sum `(N,)` of the penalties."""
         leaves = zip(self.terms, self._leaves(z), strict=True)

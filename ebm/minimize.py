@@ -20,7 +20,7 @@ from ebm.problem import Problem, bound
 from ebm.solve import Ended, Loop, Status
 from ebm.solvers.bfgs import BFGS
 from ebm.solvers.lbfgs import LBFGS
-from ebm.solvers.proximal_gradient import ProximalGradient
+from ebm.solvers.proximal_lbfgs import ProximalLBFGS
 from ebm.solvers.solver import Solver
 
 DENSE = 16
@@ -126,8 +126,8 @@ def minimize(
     for each sample is best named in `given`, `()` if there is nothing: then `fn(z, *given)` is called with the rows of
     the samples that are still going, and those that have converged cost nothing.
 
-    `solver` is unless given proximal gradient under a penalty, BFGS up to 16 features, and L-BFGS above. `adjoint`
-    says how derivatives return through the answer; it is `Detached` unless given: exact and free for the energy at the
+    `solver` is unless given ProximalLBFGS under a penalty, BFGS up to 16 features, and LBFGS above. `adjoint` says
+    how derivatives return through the answer; it is `Detached` unless given: exact and free for the energy at the
     minimum. `within` keeps z in a constraint, and `penalty` adds one that need not be smooth: one term for all of z, or
     a tree of them. The best of `restarts` is kept for each sample. `trace` keeps the way there. `compile` compiles a
     step, which takes a minute and pays when many batches of one shape are solved.
@@ -236,7 +236,7 @@ def _check_separable(problem: Problem, rows: Tensor, energies: Tensor) -> None:
 
 def _default_solver(problem: Problem, rows: Tensor) -> Solver:
     if problem.domain is not None and problem.domain.penalised:
-        return ProximalGradient()
+        return ProximalLBFGS()
     return BFGS() if rows.shape[1] <= DENSE else LBFGS()
 
 
@@ -251,7 +251,7 @@ def _check_solver(problem: Problem, solver: Solver) -> None:
     if problem.domain is not None and problem.domain.penalised and not (solver.proximal or solver.gradient_free):
         raise ValueError(
             f"{type(solver).__name__} follows gradients, which a penalty has none of where it matters, at its kinks:"
-            " use ProximalGradient, or write a smooth penalty into the energy"
+            " use ProximalLBFGS, or write a smooth penalty into the energy"
         )
 
 

@@ -47,6 +47,10 @@ class Penalty(ABC):
         """The nearest point at which the penalty is finite."""
         return z
 
+    def stopped(self, z: Tensor, to: Tensor) -> Tensor:
+        """`to`, or the kink in its stead where that is passed on the way there from `z`."""
+        return self.project(to)
+
     def check(self, z: Tensor) -> None:
         """Raise ValueError where the penalty does not fit `z`."""
         return
@@ -79,6 +83,9 @@ class L1(Penalty):
 
     def curvature(self, z: Tensor, gradient: Tensor, v: Tensor) -> Tensor:
         return torch.zeros_like(v)
+
+    def stopped(self, z: Tensor, to: Tensor) -> Tensor:
+        return torch.where(z * to < 0, 0, to)  # the orthant of z (Andrew and Gao 2007)
 
 
 @final
@@ -152,6 +159,10 @@ class GroupL1(Penalty):
         moves = self._groups(v)
         turning = moves - (moves * unit).sum(-1, keepdim=True) * unit
         return torch.where(norm == 0, 0, self.strength / _nonzero(norm) * turning).flatten(-2)
+
+    def stopped(self, z: Tensor, to: Tensor) -> Tensor:
+        groups, goals = self._groups(z), self._groups(to)  # the half-space of each group (Chen et al. 2020)
+        return torch.where((groups * goals).sum(-1, keepdim=True) < 0, 0, goals).flatten(-2)
 
     def check(self, z: Tensor) -> None:
         self._groups(z)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = {
     0: (
         *("layout", "constraints", "penalties", "domain", "problem", "curvature", "linear", "solvers", "samplers"),
-        *("networks", "regularizers", "distances", "processes", "optimizers"),
+        *("networks", "regularizers", "distances", "processes", "optimizers", "sites"),
     ),
     1: ("energy", "solve", "adjoint", "minimize", "sample"),
     2: ("free_energy", "marginals", "energies", "meters"),

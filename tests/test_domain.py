@@ -150,9 +150,7 @@ def test_a_term_that_does_not_fit_its_part_is_refused_by_what_does_not():
 
 
 def test_a_penalty_needs_a_solver_that_takes_proximal_steps():
-    with pytest.raises(
-        ValueError, match=r"LBFGS follows gradients, .* use ProximalGradient, or write a smooth penalty"
-    ):
+    with pytest.raises(ValueError, match=r"LBFGS follows gradients, .* use ProximalLBFGS, or write a smooth penalty"):
         minimize(lambda z: z.square().sum(-1), torch.zeros(4, 3), LBFGS(), penalty=L1(0.1))
 
 

@@ -101,7 +101,7 @@ def test_a_penalty_makes_a_latent_sparse_by_the_soft_threshold():
 
 
 def test_a_solver_that_cannot_take_the_kink_of_a_penalty_is_refused():
-    with pytest.raises(ValueError, match=r"LBFGS follows gradients.*use ProximalGradient"):
+    with pytest.raises(ValueError, match=r"LBFGS follows gradients.*use ProximalLBFGS"):
         FreeEnergy(Between(), LBFGS(), penalty=L1(1.0))(None, normal(3, 2))
     assert FreeEnergy(Between(), ProximalGradient(), penalty=L1(1.0)).infer(None, normal(3, 2)).converged.all()
 

@@ -145,6 +145,16 @@ def test_the_subgradient_points_away_from_where_it_goes_down_fastest_and_says_ho
     assert (derivative(others) >= -slope.norm(dim=-1) - 1e-5).all()
 
 
+def test_what_passes_a_kink_on_the_way_stops_there_and_the_rest_arrives():
+    z = torch.tensor([1.0, -1.0, 2.0, 0.0, -3.0, 1.0])
+    to = torch.tensor([-2.0, 1.0, 1.0, 5.0, 1.0, -1.0])
+    assert L1(0.7).stopped(z, to).tolist() == [0, 0, 1, 5, 0, 0]
+    assert NonNegativeL1(0.7).stopped(z.relu(), to).tolist() == [0, 1, 1, 5, 1, 0]
+    # The products of the pairs are -3, 2 and -4: a group stops where it leaves its half-space.
+    assert GroupL1(0.7, 2).stopped(z, to).tolist() == [0, 0, 1, 5, 0, 0]
+    assert torch.equal(L2(0.7).stopped(z, to), to)
+
+
 @penalties
 @given(seed=seeds)
 def test_what_is_free_keeps_zeros_and_carries_the_hessian_of_the_penalty(penalty, seed):

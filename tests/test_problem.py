@@ -10,7 +10,7 @@ from ebm.constraints import Box, Simplex
 from ebm.minimize import pose
 from ebm.penalties import L1
 from ebm.problem import value_and_gradient
-from ebm.solvers import CrossEntropyMethod, GaussNewton, Newton, ProximalGradient
+from ebm.solvers import CrossEntropyMethod, GaussNewton, Newton, ProximalGradient, ProximalLBFGS
 
 TARGET = normal(6, 4)
 
@@ -238,7 +238,7 @@ def test_no_solver_but_a_proximal_one_is_chosen_where_there_is_a_penalty():
     same = minimize(
         lambda z, y: (z - y).square().sum(-1),
         torch.zeros(6, 4).double(),
-        ProximalGradient(),
+        ProximalLBFGS(),
         given=(TARGET,),
         penalty=L1(0.4),
     )

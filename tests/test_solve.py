@@ -12,7 +12,7 @@ from ebm import LBFGS, Adam, GradientDescent, Restarts, Status, SumOfSquares, mi
 from ebm.constraints import Box
 from ebm.penalties import L1
 from ebm.problem import Point
-from ebm.solvers import ProximalGradient, Solver
+from ebm.solvers import ProximalGradient, ProximalLBFGS, Solver
 from ebm.solvers.line_search import LARGE, choose
 
 every_solver = every("ebm.solvers", Solver)
@@ -159,6 +159,7 @@ def test_steps_that_are_compiled_are_those_that_are_not_for_one_solver_after_ano
     cases = [
         (LBFGS(), {}),
         (ProximalGradient(), {"penalty": L1(0.1)}),
+        (ProximalLBFGS(), {"penalty": L1(0.1)}),
         (LBFGS(tolerance=1e-6), {"within": Box(-0.3, 0.3)}),
     ]
     for solver, where in cases:

@@ -34,7 +34,8 @@ GRADIENT = (
         ebm.BarzilaiBorwein(steps=3000),
     ),
     *(ebm.GradientDescent(rate=0.01, momentum=0.9, nesterov=True, steps=3000), ebm.Adam(steps=3000)),
-    *(ebm.ProjectedGradient(steps=3000), ebm.ProximalGradient(steps=3000), ebm.Newton()),
+    *(ebm.ProjectedGradient(steps=3000), ebm.ProximalGradient(steps=3000), ebm.ProximalLBFGS(steps=3000)),
+    ebm.Newton(),
 )
 SEARCHES = (ebm.CrossEntropyMethod(population=200, elites=20), ebm.MPPI(population=200))
 

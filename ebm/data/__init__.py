@@ -2,6 +2,7 @@
 
 from ebm.data.source import Source as Source
 from ebm.data.digits import Digits as Digits
+from ebm.data.binary_digits import BinaryDigits as BinaryDigits
 from ebm.data.images import Images as Images
 from ebm.data.subset import Subset as Subset
 from ebm.data.plane import Checkerboard as Checkerboard

@@ -16,3 +16,4 @@ from ebm.meters.plane import chains as chains
 from ebm.meters.plane import density as density
 from ebm.meters.probes import knn_probe as knn_probe
 from ebm.meters.probes import linear_probe as linear_probe
+from ebm.meters.binary import entries as entries

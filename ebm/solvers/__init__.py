@@ -8,6 +8,7 @@ from ebm.solvers.adam import Adam as Adam  # isort: skip
 from ebm.solvers.lbfgs import LBFGS as LBFGS  # isort: skip
 from ebm.solvers.proximal_gradient import ProximalGradient as ProximalGradient  # isort: skip
 from ebm.solvers.barzilai_borwein import BarzilaiBorwein as BarzilaiBorwein  # isort: skip
+from ebm.solvers.proximal_lbfgs import ProximalLBFGS as ProximalLBFGS  # isort: skip
 from ebm.solvers.projected_gradient import ProjectedGradient as ProjectedGradient  # isort: skip
 from ebm.solvers.conjugate_gradients import NonlinearConjugateGradients as NonlinearConjugateGradients  # isort: skip
 from ebm.solvers.bfgs import BFGS as BFGS  # isort: skip

@@ -57,10 +57,11 @@ class BarzilaiBorwein(Solver):
         taken = (trial.energy <= bound - self.decrease / length * square) & finite(trial.gradient)
         later = torch.cat([recent[:, 1:], trial.energy[:, None]], 1)
         if not may_hold(~taken):
-            spectral = _spectral(problem, trial, move, problem.smooth_slope(trial) - slope, length, short)
-            return trial, Memory(spectral, later, ~short)
+            change = problem.smooth_slope(trial) - slope
+            return trial, Memory(spectral_length(problem, trial, move, change, length, short), later, ~short)
         after = choose(taken, trial, point)
-        spectral = _spectral(problem, after, after.z - point.z, problem.smooth_slope(after) - slope, length, short)
+        move, change = after.z - point.z, problem.smooth_slope(after) - slope
+        spectral = spectral_length(problem, after, move, change, length, short)
         return after, Memory(
             length=torch.where(taken, spectral, length * self.shrink),
             recent=torch.where(taken[:, None], later, recent),
@@ -68,7 +69,9 @@ class BarzilaiBorwein(Solver):
         )
 
 
-def _spectral(problem: Problem, point: Point, move: Tensor, change: Tensor, length: Tensor, short: Tensor) -> Tensor:
+def spectral_length(
+    problem: Problem, point: Point, move: Tensor, change: Tensor, length: Tensor, short: Tensor
+) -> Tensor:
     """`s's / s'y`, or the shorter `s'y / y'y`; where the curvature is not positive, ten times the last length.
 
     Along the free face of the constraints; the kinks of penalties are left to their prox. A constant to

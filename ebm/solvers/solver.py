@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ebm.problem import Point as Point
 from ebm.problem import Problem as Problem
 
-State = tuple[Tensor, ...]  # each with the batch as its leading axis
+State = tuple[Any, ...]  # tensors with the batch as leading axis, and named tuples of such
 
 
 class Solver(ABC):

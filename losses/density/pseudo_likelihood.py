@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from ebm.energy import Variable
 from ebm.free_energy import FreeEnergy
 from ebm.losses.density.density_loss import DensityLoss, energies_of_each
-from ebm.losses.density.sites import check_binary, flips, replacements
+from ebm.sites import check_binary, flips, replacements
 
 
 @final

@@ -10,7 +10,7 @@ from torch import Tensor
 from ebm.energy import Variable
 from ebm.free_energy import FreeEnergy
 from ebm.losses.density.density_loss import DensityLoss, energies_of_each
-from ebm.losses.density.sites import check_binary, flips
+from ebm.sites import check_binary, flips
 
 
 @final

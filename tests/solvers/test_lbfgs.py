@@ -25,8 +25,8 @@ def walk(solver, fn, z, steps):
 
 def by_age(memory, i):
     """The pairs of a sample, oldest first: the slot to be written next holds the oldest."""
-    order = memory.oldest[i].item()
-    return memory.moves[i].roll(-order, 0), memory.changes[i].roll(-order, 0)
+    order = memory.pairs.oldest[i].item()
+    return memory.pairs.moves[i].roll(-order, 0), memory.pairs.changes[i].roll(-order, 0)
 
 
 def dense_inverse_hessian(moves, changes):
@@ -48,7 +48,7 @@ def test_its_direction_is_that_of_the_bfgs_matrix_written_out(history):
     checked = 0
     for point, memory in walk(LBFGS(history=history), rosenbrock, normal(3, 4), steps=25):
         fresh = memory.length == 1  # after a step was taken; a search that goes on keeps the direction it had
-        for i in torch.nonzero(fresh & (memory.curvatures > 0).any(-1)).flatten():
+        for i in torch.nonzero(fresh & (memory.pairs.curvatures > 0).any(-1)).flatten():
             inverse = dense_inverse_hessian(*by_age(memory, i))
             expected = -inverse @ point.gradient[i]
             # Two ways to multiply up to 10 rank-one matrices, of condition up to 1e4.
@@ -91,7 +91,7 @@ def test_a_refused_step_is_tried_again_at_half_its_length():
     steps = list(walk(LBFGS(), rosenbrock, normal(6, 4), steps=20))
     refusals = 0
     for (point, memory), (after, then) in pairwise(steps):
-        refused = (after.z == point.z).all(-1) & memory.curvatures.any(-1)
+        refused = (after.z == point.z).all(-1) & memory.pairs.informed
         assert torch.equal(then.length[refused], memory.length[refused] / 2)
         assert torch.equal(then.direction[refused], memory.direction[refused])
         refusals += int(refused.sum())

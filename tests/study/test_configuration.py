@@ -277,8 +277,11 @@ def test_every_arm_trains_two_steps_on_a_little_data_and_is_measured(tmp_path, a
     words = ["--config", str(STUDIES / "digits.yaml"), "--config", str(arm)]
     words += ["--config", str(write(tmp_path / "small.yaml", small)), "--data.augmentations=[runs.Noise]"]
     words += ["--model.energy.encoder.widths=[16, 32, 64]", f"--results={tmp_path}"]
-    if "encoder_y" in arm.read_text():
+    text = arm.read_text()
+    if "encoder_y" in text:
         words.append("--model.energy.encoder_y.widths=[16, 32, 64]")
+    if "decoder" in text:
+        words.append(f"--model.energy.decoder.widths=[{32 if 'GaussianChannel' in text else 64}, 16]")
     run, results = resolve(words)
     folder = run.folder(results)
     train(run, folder, "test", lambda *_: None, lambda: False)

@@ -5,7 +5,7 @@ from ising import Ising, binary_states, one_hot_states, probabilities
 
 from ebm import FreeEnergy
 from ebm.losses import PseudoLikelihood
-from ebm.losses.density.sites import flips, replacements
+from ebm.sites import flips, replacements
 
 
 def by_the_table(energy, states, rows):
