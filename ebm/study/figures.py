@@ -14,9 +14,10 @@ from sklearn.decomposition import PCA
 from ebm.study.results import Array, Results
 from ebm.study.statistics import interval
 
-ACCURACIES = ("probe/linear", "probe/knn")  # shown in per cent
+ACCURACIES = ("probe/linear", "probe/online", "probe/knn")  # shown in per cent
 NAMES = {
     "probe/linear": "linear-probe accuracy",
+    "probe/online": "accuracy of the online probe",
     "probe/knn": "nearest-neighbour accuracy",
     "code/std": "standard deviation of codes",
     "code/normalized_std": "normalized std of codes",

@@ -13,7 +13,8 @@ from playwright.sync_api import sync_playwright
 from test_results import finish, study_of
 
 from ebm.study import figures
-from ebm.study.report import COLLAPSED, cell, number, probability, write_report
+from ebm.study.columns import COLLAPSED
+from ebm.study.report import cell, number, probability, write_report
 from ebm.study.results import collect
 from ebm.study.statistics import interval
 from ebm.study.store import write_text
