@@ -30,6 +30,8 @@ NAMES = {
     "code/mmd": "squared MMD between density and held-out points",
     "code/mmd_chains": "squared MMD between ends of chains and held-out points",
     "code/nll": "negative log-likelihood of held-out points in nats",
+    "code/bits": "bits of an entry, told the others",
+    "code/errors": "share of entries held for the other value",
     "code/energy_points": "energy of held-out points",
     "code/energy_grid": "energy of a grid around them",
     "code/auroc_grid": "AUROC of held-out points against a grid around them",
