@@ -111,9 +111,10 @@ def how(study: Study, table: pd.DataFrame) -> list[str]:
             * (missing > 0)
         ),
         f"{steps:,} steps of Adam on batches of 256 of 8,192 points, one network for all, {seeds} seeds;"
-        " means with half their 95 % t-intervals. Rates and settings were chosen on two moons, seeds 0 and 1. `mmd` is the"
-        " squared MMD between the density and 4,000 points held out, Gaussian kernel of bandwidth 0.3, without bias, so"
-        " that 0 is best and it may be below: the density is normalised by summing over a grid, and no sampler has a"
+        " means with half their 95 % t-intervals. Rates and settings were chosen on two moons, seeds 0 and 1. `mmd` is"
+        " the squared MMD between the density and 4,000 points held out, Gaussian kernel of bandwidth 0.3, without"
+        " bias, so that 0 is best and it may be below: the density is normalised by summing over a grid, and no"
+        " sampler has a"
         " part in it. `mmd chains` is that of 2,000 points where 500 steps of Metropolis-adjusted Langevin lead from"
         " the standard normal distribution. `nll` is minus the mean log-density of the held-out points, in nats. `auroc"
         " grid` says how often a place of the grid has more energy than a held-out point, `seconds` how long training"
