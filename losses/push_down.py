@@ -18,5 +18,5 @@ class PushDown(nn.Module):
     """
 
     def forward(self, F: FreeEnergy, hx: Tensor, hy: Tensor) -> Tensor:
-        """Codes `(batch, ...)` to a scalar."""
-        return mean(F(hx, hy))
+        """Codes `(*batch, ...)` to a scalar."""
+        return mean(F(hx, hy).flatten())

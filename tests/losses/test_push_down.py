@@ -25,3 +25,9 @@ def test_on_the_squared_distance_it_is_the_mean_squared_error(shape):
     torch.testing.assert_close(value, reference, atol=1e-12, rtol=1e-12)
     slopes, references = torch.autograd.grad(value, codes), torch.autograd.grad(reference, codes)
     torch.testing.assert_close(slopes, references, atol=1e-12, rtol=1e-12)
+
+
+def test_several_axes_of_a_batch_are_one_batch():
+    energy = JointEmbedding(nn.Identity())
+    hx, hy = normal(3, 4, 5), normal(3, 4, 5, seed=1)
+    torch.testing.assert_close(PushDown()(FreeEnergy(energy), hx, hy), energy(hx, hy).mean())
