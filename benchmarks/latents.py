@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from reporting import made_by, summary, with_interval, write_page
+from reporting import common_options, made_by, summary, with_interval, write_page
 from rich.progress import Progress
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
@@ -243,16 +241,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=30, help="of training (default 30)")
     parser.add_argument("--features", type=int, default=32, help="of the latent, and candidates (default 32)")
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch, 8 features; nothing is written")
-    parser.add_argument("--results", type=Path, help=f"folder to write to (default {RESULTS})")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
-    options = parser.parse_args(arguments)
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    options.command = shlex.join(["python", "benchmarks/latents.py", *given])
-    if options.quick:
-        options.seeds, options.epochs, options.features = 1, 1, 8
-    elif options.results is None:
-        options.results = RESULTS
-    return options
+    return common_options(parser, arguments, "benchmarks/latents.py", RESULTS, {"seeds": 1, "epochs": 1, "features": 8})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

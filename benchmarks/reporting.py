@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import platform
+import shlex
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -51,3 +55,19 @@ def made_by(command: str, libraries: Sequence[str]) -> list[str]:
 def write_page(path: Path, title: str, paragraphs: Sequence[str]) -> None:
     """A Markdown page."""
     path.write_text("\n\n".join([f"# {title}", *paragraphs]) + "\n")
+
+
+def common_options(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, script: str, results: Path, quick: dict[str, Any]
+) -> argparse.Namespace:
+    """The options with the `command` that gave them; with --quick those of `quick`, else a folder for `results`."""
+    parser.add_argument("--results", type=Path, help=f"folder to write to (default {results})")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options.command = shlex.join(["python", script, *given])
+    if options.quick:
+        vars(options).update(quick)
+    elif options.results is None:
+        options.results = results
+    return options

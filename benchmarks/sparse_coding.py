@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from photographs import Patches, load_patches
+from reporting import common_options
 from rich.progress import Progress
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
@@ -235,16 +234,13 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--passes", type=int, default=4, help="over the patches (default 4)")
     parser.add_argument("--strength", type=float, default=0.1, help="of the L1 penalty (default 0.1)")
     parser.add_argument("--quick", action="store_true", help="one seed, few atoms and patches; nothing is written")
-    parser.add_argument("--results", type=Path, help=f"folder to write to (default {RESULTS})")
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
-    options = parser.parse_args(arguments)
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    options.command = shlex.join(["python", "benchmarks/sparse_coding.py", *given])
-    if options.quick:
-        options.seeds, options.atoms, options.side, options.patches, options.passes = 1, [16, 32], 8, 2000, 2
-    elif options.results is None:
-        options.results = RESULTS
-    return options
+    return common_options(
+        parser,
+        arguments,
+        "benchmarks/sparse_coding.py",
+        RESULTS,
+        {"seeds": 1, "atoms": [16, 32], "side": 8, "patches": 2000, "passes": 2},
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -444,8 +444,9 @@ def test_bounds_take_the_dtype_of_z():
 
 @constraints
 def test_a_set_that_fits_passes_its_check(make):
-    make(4).check(normal(2, 4))
-    make(4).check(normal(2, 3, 4))
+    for z in (normal(2, 4), normal(2, 3, 4)):
+        make(4).check(z)  # which raises where it does not fit
+        assert make(4).project(z).shape == z.shape
 
 
 @pytest.mark.parametrize(

@@ -87,11 +87,15 @@ def rosenbrock(batch: int) -> Problem:
     return Problem("rosenbrock", _rosenbrock_energy, (), 4 * draws - 2)
 
 
-def sparse(batch: int) -> Problem:
-    """A sparse code, `|y - D z|^2 / 2 + 0.1 |z|_1`: 128 atoms of norm 1 for 64 numbers, eight of them in use."""
+def sparse(batch: int, alike: float = 0.0, scales: float = 1.0) -> Problem:
+    """A sparse code, `|y - D z|^2 / 2 + 0.1 |z|_1`: 128 atoms of norm 1 for 64 numbers, eight of them in use.
+
+    `alike` is how much of one direction is mixed into all atoms; norms reach from 1 down to one over `scales`.
+    """
     generator = torch.Generator().manual_seed(0)
     atoms = torch.randn(64, 128, generator=generator, dtype=torch.float64)
-    atoms = atoms / atoms.norm(dim=0)
+    atoms = atoms + alike * torch.ones(64, 1, dtype=torch.float64)
+    atoms = atoms / atoms.norm(dim=0) * torch.logspace(0, -math.log10(scales), 128, dtype=torch.float64)
     support = torch.rand(batch, 128, generator=generator).argsort(-1)[:, :8]
     code = torch.zeros(batch, 128, dtype=torch.float64)
     code.scatter_(1, support, torch.randn(batch, 8, generator=generator, dtype=torch.float64))

@@ -90,6 +90,8 @@ def cases(batch: int) -> list[Case]:
         Case("a decoder within a box", decoder.energy, decoder.start, GRADIENT, _flat, decoder.given, boxed),
         Case("a decoder of probabilities", decoder.energy, middle, GRADIENT, _flat, decoder.given, sure),
         _timed("a sparse code, 128 atoms", problems.sparse(batch)),
+        _timed("the same, over atoms that are alike", problems.sparse(batch, alike=2.0)),
+        _timed("the same, over atoms of norms from 1 to 0.1", problems.sparse(batch, scales=10.0)),
         Case("a rough energy (Rastrigin, 2 features)", _rastrigin, starts, (ebm.LBFGS(), *SEARCHES), _below(0.1)),
         Case("a step function", lambda z: (4 * z).round().square().sum(-1), starts, SEARCHES, _below(0.5)),
         Case("a code book of 64", lambda z, y: (y - z).square().sum(-1), decoder.start,
