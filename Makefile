@@ -29,7 +29,7 @@ types: $(VENV)/installed-dev  ## check types
 	$(BIN)/mypy
 
 notebooks: $(VENV)/installed-dev  ## execute every notebook
-	$(BIN)/pytest --nbmake notebooks -n auto --nbmake-timeout=300
+	$(BIN)/pytest notebooks -n auto
 
 smoke: $(VENV)/installed-dev  ## the study with one seed and few steps, and every benchmark in small
 	rm -rf build/smoke
