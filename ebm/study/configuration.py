@@ -66,8 +66,13 @@ class Run:
     @cached_property
     def id(self) -> str:
         """A hash of all that decides the numbers of a run; runs with the same one are the same run."""
-        contents = {key: value for key, value in yaml.safe_load(self.config).items() if key != "name"}
+        contents = {key: value for key, value in yaml.safe_load(self.config).items() if key not in ("name", "root")}
         return hashlib.sha256(yaml.safe_dump(contents, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a call of a program rather than of `ebm fit`."""
+        return "program" in yaml.safe_load(self.config)
 
     def folder(self, results: Path) -> RunFolder:
         """Where it is kept, whichever study asked for it."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import queue
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from ebm.callbacks import Stopped
 from ebm.study.configuration import Run
+from ebm.study.program import context, end_with_parent
 from ebm.study.store import RunFolder
 from ebm.study.sweep import Study
 from ebm.study.training import train
@@ -39,7 +37,7 @@ class Outcome(NamedTuple):
 
 
 def run_study(study: Study, results: Path, workers: int, console: Console) -> Outcome:
-    """Train every run that is not finished, `workers` at a time; a first Ctrl-C saves and stops, a second kills.
+    """Do every run that is not finished, `workers` at a time; a first Ctrl-C saves and stops, a second kills.
 
     A run that fails costs the others nothing. Raises OSError if the results folder cannot be written.
     """
@@ -59,10 +57,10 @@ def run_study(study: Study, results: Path, workers: int, console: Console) -> Ou
 
 
 def _run_in_pool(todo: Sequence[Run], results: Path, workers: int, board: _Board) -> None:
-    context = _context()
-    news, stop = context.Queue(), context.Event()
+    processes = context()
+    news, stop = processes.Queue(), processes.Event()
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (news, stop, threads)) as pool:
+    with ProcessPoolExecutor(min(workers, len(todo)), processes, _start_worker, (news, stop, threads)) as pool:
         futures = {pool.submit(_work, run, results, board.study.name): run for run in todo}
         try:
             _follow(futures, news, board)
@@ -173,15 +171,6 @@ def _display(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def _context() -> BaseContext:
-    """Workers that are forked from a process that has imported everything, once, where the system can."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ebm.study.training"])
-    return context
-
-
 _news: Any = None
 _stop: Any = None
 
@@ -192,14 +181,7 @@ def _start_worker(news: Any, stop: Any, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that shows the bars; it sets `stop`
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _work(run: Run, results: Path, group: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -41,7 +41,7 @@ class Study:
 
 
 def load_study(path: Path | str, extra: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Study:
-    """Read a study file and resolve all of its runs, each with the `extra` options of `ebm fit` after its own.
+    """Read a study file and resolve all of its runs, each with the `extra` options of its command after its own.
 
     `seeds` take the place of the file's.
     Raises ConfigError for a key, a file, an option or a class that is not there, before any work starts.
@@ -49,15 +49,15 @@ def load_study(path: Path | str, extra: Sequence[str] = (), seeds: Sequence[int]
     path = Path(path)
     sweep = _read(path)
     _check_extra(extra)
-    base, parameters = _command(path, sweep), _values(path, sweep)
+    first = _first_run(path, sweep)
+    parameters = _values(path, sweep)
     seeds = seeds or parameters.pop("seed", [0])
     parameters.pop("seed", None)
     runs = []
     for values in itertools.product(*parameters.values()):
-        options = [f"--{name}={value}" for name, value in zip(parameters, values, strict=True)]
-        first, _ = resolve([_located(option, path) for option in [*base, *options]] + list(extra))
-        arm = ", ".join([first.arm, *_varied(parameters, values)])
-        runs += [replace(first, arm=arm).with_seed(seed) for seed in seeds]
+        run = first(dict(zip(parameters, values, strict=True)), extra)
+        arm = ", ".join(filter(None, [run.arm, *_varied(parameters, values)])) or path.stem
+        runs += [replace(run, arm=arm).with_seed(seed) for seed in seeds]
     _check_distinct(path, runs)
     metric = sweep.get("metric") or {}
     if not isinstance(metric, dict):
@@ -118,14 +118,31 @@ def _read(path: Path) -> dict[str, Any]:
     return sweep
 
 
-def _command(path: Path, sweep: Mapping[str, Any]) -> list[str]:
-    """What the sweep's command gives to `ebm fit` before the parameters."""
+def _first_run(path: Path, sweep: Mapping[str, Any]) -> Callable[[Mapping[str, Any], Sequence[str]], Run]:
+    """What makes a run of the values of the parameters and of further options: of `ebm fit`, or of a program."""
     command = [str(word) for word in sweep.get("command") or []]
-    if "fit" not in command or "${args}" not in command:
-        raise ConfigError(
-            f"the study {path} needs a `command` such as [ebm, fit, --config, base.yaml, '${{args}}'], got {command}"
-        )
-    return [word for word in command[command.index("fit") + 1 :] if word != "${args}"]
+    if "${args}" in command and "fit" in command:
+        base = [word for word in command[command.index("fit") + 1 :] if word != "${args}"]
+        return lambda values, extra: _fit(path, base, values, extra)
+    if "${args}" in command and "${program}" in command and sweep.get("program"):
+        words = [word for word in command[command.index("${program}") + 1 :] if word != "${args}"]
+        return lambda values, extra: _program(path, str(sweep["program"]), words, values, extra)
+    raise ConfigError(
+        f"the study {path} needs a `command` such as [ebm, fit, --config, base.yaml, '${{args}}'], or a `program` and"
+        f" the command ['${{env}}', '${{interpreter}}', '${{program}}', '${{args}}'], got {command}"
+    )
+
+
+def _fit(path: Path, base: Sequence[str], values: Mapping[str, Any], extra: Sequence[str]) -> Run:
+    options = [f"--{name}={value}" for name, value in values.items()]
+    return resolve([_located(option, path) for option in [*base, *options]] + list(extra))[0]
+
+
+def _program(path: Path, program: str, words: Sequence[str], values: Mapping[str, Any], extra: Sequence[str]) -> Run:
+    """A call of a program, which `ebm.study.program` performs. Where it lies is no part of what it is."""
+    asked = {"program": program, "arguments": list(words), "options": dict(values), "extra": list(extra)}
+    where = {"root": str(_root(program, path))}
+    return Run("", 0, yaml.safe_dump(asked | where, sort_keys=False))
 
 
 def _values(path: Path, sweep: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -151,14 +168,19 @@ def _values(path: Path, sweep: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _located(option: str, study: Path) -> str:
-    """The option with a file of its own found from here or else from a folder above the study file.
-
-    So that a study that W&B's agents start from the root of a clone also runs from elsewhere.
-    """
+    """The option with a file of its own found from here or else from a folder above the study file."""
     flag, equals, value = option.rpartition("=")
     if not value.endswith((".yaml", ".yml")) or Path(value).exists():
         return option
-    for folder in study.resolve().parents:
-        if (folder / value).exists():
-            return f"{flag}{equals}{folder / value}"
-    raise ConfigError(f"the study {study} names {value}, which is neither here nor in a folder above the study")
+    return f"{flag}{equals}{_root(value, study) / value}"
+
+
+def _root(file: str, study: Path) -> Path:
+    """The folder that a file is named from: this one, or else one above the study file.
+
+    So that a study that W&B's agents start from the root of a clone also runs from elsewhere.
+    """
+    for folder in (Path.cwd(), *study.resolve().parents):
+        if (folder / file).exists():
+            return folder
+    raise ConfigError(f"the study {study} names {file}, which is neither here nor in a folder above the study")

@@ -1,4 +1,4 @@
-"""Train one run from wherever it stands, and keep what came of it."""
+"""Do one run, from wherever it stands, and keep what came of it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from ebm.callbacks.probing import representations
 from ebm.study import tracking
 from ebm.study.configuration import Parts, Run, build
 from ebm.study.machine import machine, versions
+from ebm.study.program import perform
 from ebm.study.store import AtomicCheckpoints, History, RunFolder, write_text
 
 Report = Callable[[int, int], None]  # steps done, steps in all
 
 
 def train(run: Run, folder: RunFolder, group: str, report: Report, stop: Callable[[], bool]) -> None:
-    """Train `run` to its end in `folder`, unless `stop` says to stop: then raise Stopped, to be called again.
+    """Do `run` to its end in `folder`, unless `stop` says to stop: then raise Stopped, to be called again.
 
     What else is raised is kept in the folder too. Raises filelock.Timeout if another process trains the run.
     """
@@ -37,7 +38,10 @@ def train(run: Run, folder: RunFolder, group: str, report: Report, stop: Callabl
         folder.failure.unlink(missing_ok=True)
         try:
             with _quiet(folder):
-                _fit(run, folder, group, report, stop)
+                if run.is_program:
+                    perform(run, folder, group, stop)
+                else:
+                    _fit(run, folder, group, report, stop)
         except (Stopped, KeyboardInterrupt):
             raise
         except Exception as error:
