@@ -84,11 +84,7 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         x, y, *labels = batch
         self._check_batch(x, labels)
-        hx, hy = self.encode(x, y)
-        terms = self._terms(hx, hy, labels)
-        if self.symmetric:
-            swapped = self._terms(*self.encode(y, x), labels)
-            terms = {name: (value + swapped[name]) / 2 for name, value in terms.items()}
+        terms, hx, hy = self.terms(x, y, labels)
         total = torch.stack(list(terms.values())).sum()
         if self._logs_now() or total.device.type == "cpu":
             self._check_finite(terms, hx, hy)
@@ -97,6 +93,15 @@ class Learner(pl.LightningModule):
             self.log_dict({"loss/total": total.detach(), "train/std": hy.detach().float().std(0, correction=0).mean()})
             self._log_step()
         return total
+
+    def terms(self, x: Tensor, y: Tensor, labels: Sequence[Tensor] = ()) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The weighted terms of a batch by name, whose sum is minimised, and the codes of x and y."""
+        hx, hy = self.encode(x, y)
+        terms = self._terms(hx, hy, labels)
+        if self.symmetric:
+            swapped = self._terms(*self.encode(y, x), labels)
+            terms = {name: (value + swapped[name]) / 2 for name, value in terms.items()}
+        return terms, hx, hy
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> dict[str, Tensor]:
         hx, hy = self.F.energy.encode(*batch[:2])
@@ -114,7 +119,7 @@ class Learner(pl.LightningModule):
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         # Not a scheduler: to ask for the number of steps where those are made would start the loaders before a run
         # that resumes knows where it stands.
-        share = _rate(self.global_step, self.trainer.estimated_stepping_batches, self.warmup, self.final_rate)
+        share = rate(self.global_step, self.trainer.estimated_stepping_batches, self.warmup, self.final_rate)
         for group in optimizer.param_groups:
             group["lr"] = share * group["initial_lr"]
         super().optimizer_step(epoch, batch_idx, optimizer, *args, **kwargs)
@@ -171,7 +176,7 @@ def _check_terms(losses: Mapping[str, Term], regularizers: Mapping[str, Term]) -
         raise ValueError("a term is named 'total', which is what the log calls their sum: give it another name")
 
 
-def _rate(step: int, steps: float, warmup: float, final: float) -> float:
+def rate(step: int, steps: float, warmup: float, final: float) -> float:
     """The share of the full rate at a step."""
     rising = warmup * steps
     if step < rising:

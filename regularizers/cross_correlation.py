@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ebm.processes import Batch
 from ebm.regularizers.gram import correlation, once, smaller_side
-from ebm.regularizers.moments import centred, rows
+from ebm.regularizers.moments import centred, rows, transformed
 
 
 @final
@@ -43,6 +43,8 @@ class CrossCorrelation(nn.Module):
 
     def _standardised(self, codes: Tensor) -> tuple[Tensor, Batch]:
         own, batch = smaller_side(*rows(self, codes))
+        if transformed(own):
+            return (own - own.mean(0)) / (own.var(0, correction=0) + self.epsilon).sqrt(), batch
         return _Standardised.apply(own, self.epsilon, batch.counts, batch.rank), batch
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ebm.processes import Batch
+from ebm.regularizers.moments import transformed
 
 LARGEST = 16  # columns multiplied out: as good as free beside a batch
 BLOCK = 1024  # rows that are summed up at a time
@@ -40,6 +41,8 @@ def redundancy(a: Tensor, count: int, batch: Batch) -> Tensor:
 
     Those of this process, but all of them where they are `few`. Differentiable once.
     """
+    if transformed(a):
+        return _plainly(a, a, count)[1]
     if few(batch.size, a.shape[1]):
         return _CovarianceOfFew.apply(a, count)
     return _MatrixOfMany.apply(a, None, count, batch.counts, batch.rank)[1]
@@ -50,9 +53,19 @@ def correlation(a: Tensor, b: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
     The rows of this process, but all of the batch where they are `few`. Differentiable once.
     """
+    if transformed(a):
+        return _plainly(a, b, batch.size)
     if few(batch.size, a.shape[1]):
         return _CorrelationOfFew.apply(a, b, batch.size)
     return _MatrixOfMany.apply(a, b, batch.size, batch.counts, batch.rank)
+
+
+def _plainly(a: Tensor, b: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The diagonal of `C = a'b / count` and `sum_{i != j} C_ij^2`, by what `torch.func` can transform."""
+    with _precisely(a):
+        diagonal = (a * b).sum(0) / count
+        squares = (a @ a.T * (b @ b.T)).sum() if few(*a.shape) else (a.T @ b).square().sum()
+    return diagonal, (squares / count**2 - diagonal.square().sum()).clamp_min(0)
 
 
 def products(rows: Tensor) -> Tensor:

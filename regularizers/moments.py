@@ -61,3 +61,8 @@ def second_moment(a: Tensor, b: Tensor) -> Tensor:
     """`sum_n a_n b_n'`, `(N, D), (N, D) -> (D, D)`, in the precision of its arguments even under autocast."""
     with torch.autocast(a.device.type, enabled=False):
         return a.T @ b
+
+
+def transformed(codes: Tensor) -> bool:
+    """Whether `torch.func` is at work on them, as in `vmap`, which cannot look into the autograd functions here."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(codes)

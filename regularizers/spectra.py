@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ebm.regularizers.moments import branches, second_moment
+from ebm.regularizers.moments import branches, second_moment, transformed
 
 
 def matching(regularizer: nn.Module, codes: tuple[Tensor, ...]) -> list[Tensor]:
@@ -37,7 +37,8 @@ def gram(codes: Tensor) -> Tensor:
     In the precision of the codes. Of what is then asked of small eigenvalues, make them double before: a product
     squares the range that its digits have to cover.
     """
-    return _Gram.apply(codes.T if codes.shape[0] < codes.shape[1] else codes)
+    rows = codes.T if codes.shape[0] < codes.shape[1] else codes
+    return second_moment(rows, rows) if transformed(rows) else _Gram.apply(rows)
 
 
 def nuclear_norm(square: Tensor) -> Tensor:

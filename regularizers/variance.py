@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ebm.processes import Batch
-from ebm.regularizers.moments import rows, some
+from ebm.regularizers.moments import rows, some, transformed
 
 
 @final
@@ -29,7 +29,8 @@ class Variance(nn.Module):
 
     def _shortfall(self, codes: Tensor) -> Tensor:
         own, batch = rows(self, codes)
-        spread = (_Variances.apply(own, batch.counts, batch.rank) + self.epsilon).sqrt()
+        variances = own.var(0) if transformed(own) else _Variances.apply(own, batch.counts, batch.rank)
+        spread = (variances + self.epsilon).sqrt()
         return (self.target - spread).relu().mean()
 
 

@@ -29,7 +29,7 @@ LEVELS = {
     1: ("energy", "solve", "adjoint", "minimize", "sample"),
     2: ("free_energy", "marginals", "energies", "meters"),
     3: ("losses",),
-    4: ("learner", "callbacks", "data", "worlds"),
+    4: ("learner", "vectorized", "callbacks", "data", "worlds"),
     5: ("study", "cli"),
 }
 
