@@ -9,6 +9,17 @@ from ebm.data.plane import Checkerboard as Checkerboard
 from ebm.data.plane import EightGaussians as EightGaussians
 from ebm.data.plane import Rings as Rings
 from ebm.data.plane import TwoMoons as TwoMoons
+from ebm.data.dependence import Circle as Circle
+from ebm.data.dependence import CorrelatedNormal as CorrelatedNormal
+from ebm.data.dependence import IndependentNormal as IndependentNormal
+from ebm.data.dependence import IndependentUniform as IndependentUniform
+from ebm.data.dependence import MirroredCheckerboard as MirroredCheckerboard
+from ebm.data.dependence import Parity as Parity
+from ebm.data.dependence import SignFlip as SignFlip
+from ebm.data.dependence import Spiral as Spiral
+from ebm.data.surfaces import Spirals as Spirals
+from ebm.data.surfaces import ThinSurface as ThinSurface
 from ebm.data.pairs import Pairs as Pairs
 from ebm.data.points import Points as Points
+from ebm.data.halves import Halves as Halves
 from ebm.data.views import TwoViews as TwoViews

@@ -6,43 +6,17 @@ Rows are drawn independently of each other, which an unbiased estimate of a dist
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset, TensorDataset
 
-from ebm.data.source import Batch, Source, Split
-
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Plane(Source, ABC):
-    """Points `(2,)` with the part of the distribution that they are from as label; so many to train on and held out.
-
-    `seed` chooses which; it is part of the data, not of a run, so that all runs are scored on the same points.
-    """
-
-    train: int = 8192
-    held_out: int = 4000
-    seed: int = 0
-
-    def load(self, split: Split) -> Dataset[Batch]:
-        count, stream = (self.train, 0) if split == "train" else (self.held_out, 1)
-        points, labels = self.draw(count, np.random.default_rng([self.seed, stream]))
-        return TensorDataset(torch.from_numpy(points).float(), torch.from_numpy(labels))
-
-    @abstractmethod
-    def draw(self, count: int, generator: np.random.Generator) -> tuple[Array, Array]:
-        """Points `(count, 2)` and labels `(count,)`."""
+from ebm.data.drawn import Array, Drawn
 
 
 @final
 @dataclass(frozen=True)
-class TwoMoons(Plane):
+class TwoMoons(Drawn):
     """Two half circles of radius 1 that reach into each other, with normal noise."""
 
     noise: float = 0.1
@@ -56,7 +30,7 @@ class TwoMoons(Plane):
 
 @final
 @dataclass(frozen=True)
-class EightGaussians(Plane):
+class EightGaussians(Drawn):
     """Eight round normal distributions on a circle."""
 
     radius: float = 2.0
@@ -69,7 +43,7 @@ class EightGaussians(Plane):
 
 @final
 @dataclass(frozen=True)
-class Checkerboard(Plane):
+class Checkerboard(Drawn):
     """Every other one of the 4 x 4 unit squares between -2 and 2: sharp edges, and uniform within."""
 
     def draw(self, count: int, generator: np.random.Generator) -> tuple[Array, Array]:
@@ -81,7 +55,7 @@ class Checkerboard(Plane):
 
 @final
 @dataclass(frozen=True)
-class Rings(Plane):
+class Rings(Drawn):
     """Three circles around one centre, equally likely, of which the inner ones are thus denser; normal noise across."""
 
     noise: float = 0.05

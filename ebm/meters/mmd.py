@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ebm.meters.codes import checked
+
 BANDWIDTH = 0.3
 ROWS = 1024  # of a matrix of kernels, at a time
 
@@ -20,11 +22,11 @@ def squared_mmd(x: Tensor, y: Tensor, bandwidth: float = BANDWIDTH) -> float:
 
     Gretton et al. 2012, eq. 3, for the Gaussian kernel: without bias, so it is below zero as often as above where the
     two distributions are the same. What is much finer than the bandwidth it does not see. Raises ValueError for fewer
-    than two draws of either.
+    than two draws of either, or for others than `checked` takes.
     """
     if min(len(x), len(y)) < 2:
         raise ValueError(f"the squared MMD needs two draws of each distribution at least, got {len(x)} and {len(y)}")
-    x, y = x.double(), y.double()
+    x, y = checked(x), checked(y)
     across = _total(x, y, bandwidth) / (len(x) * len(y))
     return float(within(x, bandwidth) + within(y, bandwidth) - 2 * across)
 
