@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STUDY ?= benchmarks/studies/collapse.yaml
 # A benchmark is a script whose first lines show it with --quick; what others import has no such option.
-BENCHMARKS := $(shell grep -ls -- '^    python benchmarks/.* --quick' benchmarks/*.py benchmarks/speed/*.py)
+BENCHMARKS := $(shell grep -ls -- '^ *python benchmarks/.* --quick' benchmarks/*.py benchmarks/speed/*.py)
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # The workers share the cores: a library that starts a thread for each core in each of them slows all down.
 export OMP_NUM_THREADS ?= 1

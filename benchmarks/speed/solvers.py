@@ -1,7 +1,7 @@
 """Which solver for which problem: every solver on problems of many kinds, from one start for each sample.
 
-    python benchmarks/speed/solvers.py             # all, into benchmarks/results
-    python benchmarks/speed/solvers.py --quick     # small batches and nothing written, to see that it runs
+python benchmarks/speed/solvers.py             # all, into benchmarks/results
+python benchmarks/speed/solvers.py --quick     # small batches and nothing written, to see that it runs
 """
 
 from __future__ import annotations
