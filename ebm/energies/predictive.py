@@ -21,7 +21,7 @@ class Target(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, branch: nn.Module, y: Tensor) -> Tensor:
-        """The code of `y`, which carries no derivative."""
+        """The code of `y`."""
 
     def after_step(self, branch: nn.Module, progress: float) -> None:
         """Follow the branch, once the optimiser has moved it."""
@@ -37,6 +37,20 @@ class StopGradient(Target):
     def forward(self, branch: nn.Module, y: Tensor) -> Tensor:
         with torch.no_grad():
             return branch(y)
+
+
+@final
+class SharedBranch(Target):
+    """The branch itself, and derivatives reach it: SimSiam without its stop-gradient, which collapses.
+
+    For ablations: Chen and He 2021, section 4.1.
+    """
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+
+    def forward(self, branch: nn.Module, y: Tensor) -> Tensor:
+        return branch(y)
 
 
 @final

@@ -6,7 +6,7 @@ from conftest import normal
 from torch import nn
 
 from ebm.distances import CosineDistance, SquaredDistance
-from ebm.energies import MovingAverage, Predictive, StopGradient
+from ebm.energies import JointEmbedding, MovingAverage, Predictive, SharedBranch, StopGradient
 from ebm.networks import MLP
 
 
@@ -60,6 +60,22 @@ def test_stop_gradient_is_the_branch_itself_as_it_stands():
         energy.after_step(0.5)
         assert torch.equal(energy.encode(y, y)[1], energy.branch(y))
     assert not list(energy.target.parameters())
+
+
+def test_without_a_predictor_a_shared_branch_is_a_joint_embedding_in_value_and_gradient():
+    encoder, projector = MLP([8, 6]).double(), MLP([6, 4]).double()
+    shared = Predictive(encoder, projector, nn.Identity(), SharedBranch, SquaredDistance())
+    joint = JointEmbedding(encoder, projector)
+    x, y = normal(5, 8), normal(5, 8, seed=1)
+    values, gradients = zip(*(_with_gradient(energy, x, y) for energy in (shared, joint)), strict=True)
+    assert torch.equal(*values)
+    for found, expected in zip(*gradients, strict=True):
+        assert torch.equal(found, expected)  # the same operations in the same order
+
+
+def _with_gradient(energy, x, y):
+    value = energy(x, y)
+    return value, torch.autograd.grad(value.sum(), list(energy.parameters()))
 
 
 def test_a_moving_average_starts_as_a_copy_that_the_optimiser_does_not_move():
