@@ -8,13 +8,8 @@ The runs are those of `ebm study run benchmarks/studies/density.yaml`, and may b
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
-import tempfile
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,17 +18,14 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from reporting import made_by, summary, write_page
-from rich.console import Console
+from study_page import page
 from torch import Tensor
 
 from ebm.meters.plane import Landscape, landscape, walk
 from ebm.study.configuration import Run, build
 from ebm.study.results import collect
-from ebm.study.runner import run_study
-from ebm.study.sweep import Study, load_study
+from ebm.study.sweep import Study
 
-HERE = Path(__file__).parent
-STUDY = HERE / "studies" / "density.yaml"
 METRICS = {"mmd": ".5f", "mmd_chains": ".5f", "nll": ".4g", "auroc_grid": ".3f", "seconds": ".0f"}
 DRAWN = 600  # samples of a panel
 NATS = 8.0  # below the highest density, where the shades end
@@ -148,26 +140,8 @@ def write(study: Study, results: Path, out: Path | None, command: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=Path, default=STUDY, help="the study file (%(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where runs are kept (%(default)s)")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="where the page goes (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one seed and a few steps, to see that it runs")
-    parser.add_argument("--as-it-stands", action="store_true", help="train nothing: write of what is finished")
-    options = parser.parse_args(arguments)
-    command = shlex.join(["python", "benchmarks/density.py", *(sys.argv[1:] if arguments is None else arguments)])
-    if not options.quick:
-        study = load_study(options.study)
-        if not options.as_it_stands:
-            run_study(study, options.results, options.workers, Console())
-        print(write(study, options.results, options.out, command))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        study = load_study(options.study, ["--trainer.max_steps=3"], [0])
-        study = replace(study, runs=study.runs[::4])  # one of the four distributions
-        run_study(study, Path(folder), options.workers, Console())
-        print(write(study, Path(folder), None, command))
+    # Of the quick ones, those of one of the four distributions.
+    page(__doc__, "density", write, ["--trainer.max_steps=3"], slice(None, None, 4), arguments)
 
 
 if __name__ == "__main__":
