@@ -16,6 +16,7 @@ from ebm.regularizers.mmcr import MMCR as MMCR
 from ebm.regularizers.koleo import KoLeo as KoLeo
 from ebm.regularizers.uniformity import Uniformity as Uniformity
 from ebm.regularizers.sigreg import SIGReg as SIGReg
+from ebm.regularizers.bhep import BHEP as BHEP
 from ebm.regularizers.cramer_von_mises import SlicedCramerVonMises as SlicedCramerVonMises
 from ebm.regularizers.anderson_darling import SlicedAndersonDarling as SlicedAndersonDarling
 from ebm.regularizers.sliced_wasserstein import SlicedWasserstein as SlicedWasserstein

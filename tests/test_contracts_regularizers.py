@@ -30,7 +30,7 @@ BLIND_TO_SHRINKING = {"Covariance", "WhitenedDistance", "CodingRate", "FroSSL", 
 BLIND_TO_REPETITION = {"Variance", "WhitenedDistance"}
 
 # They compare codes with N(0, I), whose mean is zero.
-AGAINST_A_NORMAL = {"SIGReg", "SlicedCramerVonMises", "SlicedAndersonDarling", "SlicedWasserstein"}
+AGAINST_A_NORMAL = {"BHEP", "SIGReg", "SlicedCramerVonMises", "SlicedAndersonDarling", "SlicedWasserstein"}
 
 # They read directions from the origin, as their papers do, and a shift turns those.
 NOT_CENTRED = {"CodingRate", "MMCR", *OF_DIRECTIONS, *AGAINST_A_NORMAL}

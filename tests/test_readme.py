@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 def test_a_snippet_of_the_readme_runs(code: str) -> None:
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert names.keys() & {"answer", "simclr"}
+    assert names.keys() & {"answer", "simclr", "verdict"}
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)]+)\)", README + (ROOT / "CONTRIBUTING.md").read_text()))
