@@ -247,11 +247,6 @@ class Explained(Energy):
         super().__init__()
         self.latents, self.scale = latents, scale
 
-    @classmethod
-    def small(cls) -> Explained:
-        """One for codes of 8 features, for tests."""
-        return cls(4)
-
     def latent(self, hx: Tensor, hy: Tensor) -> Tensor:
         return torch.zeros_like((hx + hy)[..., : self.latents])
 

@@ -81,8 +81,8 @@ def alpha_req(codes: Tensor) -> float:
 
     Agrawal et al. 2022, with the weights of Stringer et al. 2019 and the ranks from 4 to 100 of their code. 0 for a
     flat spectrum, the larger the faster it decays; that of a sample is never flat, 2,048 draws of a ball in 64
-    dimensions read 0.18. Directions that are empty are left out, where the logarithm of
-    their rounding would be fitted else, so that it does not see them: 8 even directions of 64 read 0, as a ball does.
+    dimensions read 0.18. Directions that are empty are left out, where the logarithm of their rounding would be fitted
+    else, so that it does not see them: 8 even directions of 64 read as a ball does.
     With fewer than two left between those ranks all there are count, and with fewer than two at all it is 0.
     """
     return _decay(singular_values(codes))

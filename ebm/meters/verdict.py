@@ -89,9 +89,12 @@ def diagnose(F: Scores | None, hx: Tensor | None, hy: Tensor, rows: int = 1024) 
     Of fewer than 64 samples it says that these are too few, unless they are P. Deterministic; raises ValueError for
     codes that are not finite or of unlike numbers.
 
-    What it cannot see: whether what is left is what a task needs; a subspace or surface that the data themselves are
-    (compare with theirs); collapse of a representation before the projector, unless that is what it is given; codes of
-    y that are the data, of which it says what the data are. A latent that is inferred takes a few solves of 128 rows.
+    What it cannot see: milder collapse than its thresholds (`benchmarks/results/verdicts.md` tells where it errs:
+    a subspace in noise of a tenth, a surface of six dimensions, clusters of .4 of their distance); whether
+    what is left is what a task needs; whether a subspace or surface is that of the data (compare with theirs); collapse
+    of a representation before the projector, unless that is what it is given. Of codes of y that are the data it says
+    what the data are. Classes far tighter than apart are clusters, and a frozen random branch, whose codes point much
+    the same way, is a collapsed target to it, however useful either is. A latent takes a few solves of 128 rows.
     """
     seen = _Seen.of(F, hx, hy, rows)
     numbers = seen.spreads()
