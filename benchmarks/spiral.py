@@ -8,7 +8,6 @@ The runs are those of `ebm study run benchmarks/studies/spiral.yaml` and of `spi
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import yaml
 from matplotlib.axes import Axes
 from reporting import made_by, summary, with_interval, write_page
 from rich.console import Console
+from study_page import options_of_runs
 
 from ebm.data import Spiral
 from ebm.regularizers import BHEP, HSIC, DistanceCorrelation, RandomFeatureHSIC, SIGReg, SlicedWasserstein
@@ -271,12 +271,7 @@ def write(studies: Sequence[Study], results: Path, out: Path, command: str) -> N
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where runs are kept (%(default)s)")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="where the page goes (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one run of each study, two steps; nothing is written")
-    parser.add_argument("--as-it-stands", action="store_true", help="train nothing: write of what is finished")
+    parser = options_of_runs(__doc__)
     options = parser.parse_args(arguments)
     command = shlex.join(["python", "benchmarks/spiral.py", *(sys.argv[1:] if arguments is None else arguments)])
     if options.quick:

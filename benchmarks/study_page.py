@@ -21,6 +21,17 @@ STUDIES = HERE / "studies"
 Write = Callable[[Study, Path, Path | None, str], str]  # study, where its runs are, where the page goes, the command
 
 
+def options_of_runs(doc: str | None) -> argparse.ArgumentParser:
+    """Where runs are, where the page goes, and how much is to be run."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where runs are kept (%(default)s)")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="where the page goes (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="runs side by side (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one seed and little work, to see that it runs")
+    parser.add_argument("--as-it-stands", action="store_true", help="run nothing: write of what is finished")
+    return parser
+
+
 def page(
     doc: str | None,
     name: str,
@@ -35,14 +46,9 @@ def page(
     `--quick` runs seed 0 with the options `quick` of those runs that `every` picks, and writes nothing. The study is
     `studies/NAME.yaml` unless it is named otherwise.
     """
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of_runs(doc)
     file = STUDIES / f"{study or name}.yaml"
     parser.add_argument("--study", type=Path, default=file, help="the study file (%(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where runs are kept (%(default)s)")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="where the page goes (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="runs side by side (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one seed and little work, to see that it runs")
-    parser.add_argument("--as-it-stands", action="store_true", help="run nothing: write of what is finished")
     options = parser.parse_args(arguments)
     command = shlex.join(["python", f"benchmarks/{name}.py", *(sys.argv[1:] if arguments is None else arguments)])
     if not options.quick:
