@@ -175,7 +175,7 @@ def answer(table: pd.DataFrame) -> str:
     told = [f"{arm} {value:.2f}" for arm, value in least.head(3).items()]
     most = many.groupby(["arm", "dimensions", "rotated"])["negentropy"].mean()
     return (
-        f"Of 1,024 free points in the plane a spiral is gone (below {GONE} of {START['points']:.2f} nats) after"
+        f"Of 512 free points in the plane a spiral is gone (below {GONE} of {START['points']:.2f} nats) after"
         f" {_listed(removed['points'])}; of a network's codes after {_listed(removed['network'])} (least total"
         f" correlation, of {START['network']:.2f}: {', '.join(told)}). In 8 and 32 dimensions no regularizer of the"
         f" study takes more than {START_NEGENTROPY - most.min():.2f} of the {START_NEGENTROPY:.2f} nats for each spiral"

@@ -2,7 +2,7 @@
 
     python benchmarks/programs/spiral.py --arm benchmarks/studies/arms/spiral/bhep_3.yaml --mover=network --seed=0
 
-The regularizers of the arm alone are minimised, by Adam, over 1,024 points (`--mover=points`), or over the weights of
+The regularizers of the arm alone are minimised, by Adam, over 512 points (`--mover=points`), or over the weights of
 `x + MLP(x)`, which begins as the identity, on batches of 512 of 8,192 points; the network is read on 2,048 others.
 Called by `ebm study run benchmarks/studies/spiral.yaml`, once for each run.
 
@@ -38,7 +38,7 @@ from ebm.meters.intrinsic_dimension import two_nn
 from ebm.networks import MLP
 from ebm.study.program import publish
 
-POINTS, BATCH, HELD_OUT, JACOBIANS = 1024, 512, 2048, 256
+POINTS, BATCH, HELD_OUT, JACOBIANS = 512, 512, 2048, 256
 STEPS = {"points": 300, "network": 500}
 RATES = {"points": 0.03, "network": 1e-3}
 NOISE = {"points": 0.02, "network": 0.05}  # of the spirals: a network needs something to unroll them by
