@@ -83,6 +83,7 @@ def draw(table: pd.DataFrame, path: Path | None) -> None:
     handles = [Patch(facecolor=COLOURS[kind], edgecolor="grey", label=kind) for kind in used]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(used), frameon=False)
     if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -133,7 +134,6 @@ def write(study: Study, results: Path, out: Path | None, command: str) -> str:
     text = ["\n".join(counts(table)), "\n".join(agreement(table))]
     draw(table, None if out is None else out / "phases.png")
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         table.to_csv(out / "phases.csv", index=False, float_format="%.6g")
         write_page(
             out / "phases.md", "Phase diagrams of collapse", [*how(study, table), *text, *made_by(command, ("torch",))]
