@@ -74,9 +74,10 @@ def draw(table: pd.DataFrame, path: Path | None) -> None:
         line[0].imshow(shown, origin="lower", cmap=verdicts, vmin=-0.5, vmax=len(VERDICTS) - 0.5, aspect="auto")
         for axis, reading, template in ((line[1], "effective_rank", "{:.1f}"), (line[2], "probe", "{:.0%}")):
             values = grid(part, diagram, reading)
-            axis.imshow(values, origin="lower", cmap="viridis", aspect="auto")
+            image = axis.imshow(values, origin="lower", cmap="viridis", aspect="auto")
             for (i, j), value in np.ndenumerate(values):
-                axis.text(j, i, template.format(value), ha="center", va="center", fontsize=6.5, color="white")
+                colour = "black" if image.norm(value) > 0.6 else "white"
+                axis.text(j, i, template.format(value), ha="center", va="center", fontsize=6.5, color=colour)
         for axis, title in zip(line, ("verdict", "effective rank of the code", "linear probe"), strict=True):
             label(axis, diagram, f"{TITLES[name]}: {title}")
     used = [kind for i, kind in enumerate(VERDICTS) if (table["verdict"] == i).any()]
