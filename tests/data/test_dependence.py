@@ -146,7 +146,7 @@ def test_the_information_of_a_sign_flip_is_the_entropy_of_y_less_that_of_y_given
         ends = coefficient * x * np.array([-1.0, 1.0])
         return entropy_on_the_line(lambda y: float(norm.pdf(y, ends, width).mean()), 9)
 
-    conditional = integrate.quad(lambda x: 2 * norm.pdf(x) * given(x), 0, 8, epsabs=1e-7)[0]
+    conditional = integrate.quad(lambda x: 2 * norm.pdf(x) * given(x), 0, 8, epsabs=1e-6)[0]
     expected = math.log(2 * math.pi * math.e) / 2 - conditional
     assert SignFlip(coefficient=coefficient).information == pytest.approx(expected, abs=1e-5)  # quad in quad
 
