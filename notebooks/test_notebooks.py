@@ -16,4 +16,4 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last(path, tmp_path):
     # Sockets of the file system: of two kernels that start together both may be given the same free port.
     kernel = AsyncKernelManager(transport="ipc", ip=str(tmp_path / "kernel"))
     where = {"metadata": {"path": path.parent}}
-    NotebookClient(nbformat.read(path, as_version=4), km=kernel, timeout=300, resources=where).execute()
+    NotebookClient(nbformat.read(path, as_version=4), km=kernel, timeout=300, resources=where).execute(cleanup_kc=True)
