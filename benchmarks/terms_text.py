@@ -170,6 +170,6 @@ def theory(table: pd.DataFrame) -> str:
         f"\n\nThe equations of aligned layers are off at first by {of('rate_error/at_first', 2, weak)} of the rates at"
         f" which singular values grow, since layers are not aligned when they are drawn, and at last by"
         f" {of('rate_error/at_last', 2, weak)}. Integrated from the start, with directions that stay as they are drawn,"
-        f" they do under weak augmentation (error {of('aligned/error', 2, weak)}); under strong"
-        f" ({of('aligned/error', 2, strong)}) they do not, since directions turn away from the augmentation."
+        f" they hold under weak augmentation (error {of('aligned/error', 2, weak)}); under strong"
+        f" ({of('aligned/error', 2, strong)}) they do not: directions turn away from the augmentation."
     )
