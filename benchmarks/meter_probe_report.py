@@ -255,10 +255,10 @@ def page(models: pd.DataFrame, rows: pd.DataFrame, tables: dict[str, str]) -> li
         " models. Within families models are ranked against those of their own method alone, and the ranks of all"
         f" families pooled. `{OTHER}` is no meter but a second reader with labels, for comparison: so many held-out"
         " images tell accuracies apart only so finely, those of CIFAR-10 least. Models differ in weights, temperatures,"
-        " widths, rates and steps, from collapsed to good; one seed each. Digits: 8 x 8, a multi-layer perceptron, 30 epochs."
-        " MNIST at 14 x 14 and CIFAR-10 at 16 x 16: 2,000 images, a small convolutional network, 6 epochs, which is"
-        " little training: what predicts the probe of models trained to their end, this does not say. `collapsed` are"
-        f" codes with a normalised std below {COLLAPSED['code/normalized_std']} or energies with an AUROC below"
+        " widths, rates and steps, from collapsed to good; one seed each. Digits: 8 x 8, a multi-layer perceptron, 30"
+        " epochs. MNIST at 14 x 14 and CIFAR-10 at 16 x 16: 2,000 images, a small convolutional network, 6 epochs,"
+        " which is little training: what predicts the probe of models trained to their end, this does not say."
+        f" `collapsed` are codes with a normalised std below {COLLAPSED['code/normalized_std']} or energies with an AUROC below"
         f" {COLLAPSED['code/auroc']}.",
         markdown(accuracies(models)),
         "Had one chosen the meter on two data sets, over all models:",

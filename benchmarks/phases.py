@@ -113,26 +113,37 @@ def counts(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def agreement(table: pd.DataFrame) -> list[str]:
-    """How often seeds agree on the verdict, and what the probe reads where codes collapsed and where not."""
+def boundaries(table: pd.DataFrame) -> list[str]:
+    """What holds along whole columns of each diagram, how far seeds agree, and what the probe reads on either side."""
     lines = []
     for name, part in table.groupby("diagram", sort=False):
-        same = part.groupby(["across", "up"])["verdict"].nunique().eq(1).mean()
-        healthy = part["verdict"] == VERDICTS.index("none")
+        diagram = DIAGRAMS[str(name)]
+        shown = grid(part, diagram, "verdict")
+        point = [diagram.columns[j] for j, column in enumerate(shown.T) if (column == VERDICTS.index("complete")).all()]
+        sound = [diagram.columns[j] for j, column in enumerate(shown.T) if (column == 0).any()]
+        seeds, places = part["seed"].nunique(), part.groupby(["across", "up"])["verdict"]
+        agree = f", which agree at {100 * places.nunique().eq(1).mean():.0f} % of the places" * (seeds > 1)
+        healthy = part["verdict"] == 0
         means = [
-            f"{100 * part.loc[rows, 'probe'].mean():.1f} %" if rows.any() else "none" for rows in (healthy, ~healthy)
+            f"{100 * part.loc[rows, 'probe'].mean():.1f} %" if rows.any() else "no model"
+            for rows in (healthy, ~healthy)
         ]
         lines.append(
-            f"- {TITLES[str(name)]}: all seeds agree on the verdict at {100 * same:.0f} % of the places; mean of the"
-            f" probe where nothing collapsed {means[0]}, where something did {means[1]}."
+            f"- **{TITLES[str(name)]}**, {seeds} seed{'s' * (seeds > 1)}{agree}. A point whatever the"
+            f" {AXES[diagram.up]}: {AXES[diagram.across]} {_listed(point)}. Nothing collapsed somewhere in the column:"
+            f" {_listed(sound)}. The probe reads {means[0]} where nothing collapsed and {means[1]} where something did."
         )
     return lines
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values) or "none"
 
 
 def write(study: Study, results: Path, out: Path | None, command: str) -> str:
     """The page, the rows and the picture where that is wanted; returns the tables to print."""
     table = rows(study, results)
-    text = ["\n".join(counts(table)), "\n".join(agreement(table))]
+    text = ["\n".join(counts(table)), "\n".join(boundaries(table))]
     draw(table, None if out is None else out / "phases.png")
     if out is not None:
         table.to_csv(out / "phases.csv", index=False, float_format="%.6g")
@@ -149,7 +160,7 @@ def how(study: Study, table: pd.DataFrame) -> list[str]:
         study.question,
         *([f"**{missing} of the {len(study.runs)} runs are not finished and not in here.**"] * (missing > 0)),
         "![Verdict, effective rank and probe over three planes](phases.png)",
-        f"Every cell is a model of digits, {table['seed'].nunique()} seeds: 64-32-16 to a representation, 16-16-8 to a"
+        "Every cell is a model of digits: 64-32-16 to a representation, 16-16-8 to a"
         " code, no batch normalisation, 600 steps, optimiser and views of the study of collapse. The 64 models of a"
         " diagram that differ in numbers of terms alone are trained at once (`ebm.vectorized`); those that differ in"
         " the batch or in the number of directions, a row at a time. All cells of one seed begin from the same weights,"
