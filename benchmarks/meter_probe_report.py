@@ -258,8 +258,8 @@ def page(models: pd.DataFrame, rows: pd.DataFrame, tables: dict[str, str]) -> li
         " widths, rates and steps, from collapsed to good; one seed each. Digits: 8 x 8, a multi-layer perceptron, 30"
         " epochs. MNIST at 14 x 14 and CIFAR-10 at 16 x 16: 2,000 images, a small convolutional network, 6 epochs,"
         " which is little training: what predicts the probe of models trained to their end, this does not say."
-        f" `collapsed` are codes with a normalised std below {COLLAPSED['code/normalized_std']} or energies with an AUROC below"
-        f" {COLLAPSED['code/auroc']}.",
+        f" `collapsed` are codes with a normalised std below {COLLAPSED['code/normalized_std']} or energies with"
+        f" an AUROC below {COLLAPSED['code/auroc']}.",
         markdown(accuracies(models)),
         "Had one chosen the meter on two data sets, over all models:",
         markdown(transfers(rows, "all")),
