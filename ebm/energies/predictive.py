@@ -81,7 +81,8 @@ class Predictive(Energy):
     """`E(x, y) = d(predictor(branch(x)), target(y))`, where a branch is a projector on an encoder.
 
     What prevents collapse is the architecture: the predictor and the target that no derivative reaches. Neither
-    paper proves it, and each alone fails. The roles of x and y differ; train it `symmetric` to take both in turn.
+    paper proves it, and each alone fails but for a target that moves slowly, which holds a while without a predictor.
+    The roles of x and y differ; train it `symmetric` to take both in turn.
     """
 
     def __init__(
