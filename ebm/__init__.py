@@ -4,12 +4,15 @@ Read `energy`, then `minimize` and `free_energy`, then one of `losses` and one o
 """
 
 from ebm.energy import Energy as Energy
+from ebm.energy import Sum as Sum
 from ebm.minimize import Minimum as Minimum
 from ebm.minimize import Restarts as Restarts
 from ebm.minimize import minimize as minimize
 from ebm.solve import Status as Status
 from ebm.problem import SumOfSquares as SumOfSquares
 from ebm.free_energy import FreeEnergy as FreeEnergy
+from ebm.augmented_lagrangian import AugmentedLagrangian as AugmentedLagrangian
+from ebm.constrained import ConstrainedMinimum as ConstrainedMinimum
 from ebm.marginals import AnnealedImportanceSampling as AnnealedImportanceSampling
 from ebm.marginals import Enumerated as Enumerated
 from ebm.marginals import Estimate as Estimate
@@ -33,6 +36,7 @@ from ebm.solvers import GaussNewton as GaussNewton
 from ebm.solvers import ProximalGradient as ProximalGradient
 from ebm.solvers import ProximalLBFGS as ProximalLBFGS
 from ebm.solvers import CrossEntropyMethod as CrossEntropyMethod
+from ebm.solvers import ImprovedCrossEntropy as ImprovedCrossEntropy
 from ebm.solvers import MPPI as MPPI
 from ebm.solvers import Enumeration as Enumeration
 from ebm.solvers import SciPy as SciPy

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 
 from ebm.adjoint import Adjoint
 from ebm.constraints import Constraint
-from ebm.energy import Energy
+from ebm.energy import Energy, Variable
 from ebm.free_energy import FreeEnergy
 from ebm.losses.supervised import Supervised
 from ebm.marginals.marginal import Marginal
@@ -133,7 +134,8 @@ class Learner(pl.LightningModule):
     def _terms(self, hx: Tensor, hy: Tensor, labels: Sequence[Tensor]) -> dict[str, Tensor]:
         told = {name: labels[:1] if name in self.supervised else () for name in self.losses}
         losses = {name: self.weights[name] * fn(self.F, hx, hy, *told[name]) for name, fn in self.losses.items()}
-        return losses | {name: self.weights[name] * fn(hx, hy) for name, fn in self.regularizers.items()}
+        rows = self.F.energy.rows(hx, hy)
+        return losses | {name: self.weights[name] * fn(*rows) for name, fn in self.regularizers.items()}
 
     def _logs_now(self) -> bool:
         trainer: Any = self.trainer
@@ -143,13 +145,13 @@ class Learner(pl.LightningModule):
         """Loggers take this as the step: updates that the weights have had. Their own count is off after a resume."""
         self.log("step", float(self.global_step))
 
-    def _check_batch(self, x: Tensor, labels: Sequence[Tensor]) -> None:
+    def _check_batch(self, x: Variable, labels: Sequence[Tensor]) -> None:
         if self.supervised and not labels:
             raise ValueError(
                 f"the loss {' and '.join(self.supervised)} needs labels, got a batch of 2 tensors: give batches"
                 " (x, y, labels), which `TwoViews` does with data.labels=true"
             )
-        if len(x) == 1 and any(isinstance(module, _BatchNorm) for module in self.modules()):
+        if len(tree_leaves(x)[0]) == 1 and any(isinstance(module, _BatchNorm) for module in self.modules()):
             raise ValueError(
                 "batch normalisation needs at least 2 samples to train on, got a batch of 1: raise data.batch_size or"
                 " use networks without it"

@@ -28,3 +28,5 @@ from ebm.regularizers.latents import GaussianInformation as GaussianInformation
 from ebm.regularizers.latents import Capacity as Capacity
 from ebm.regularizers.latents import CategoricalInformation as CategoricalInformation
 from ebm.regularizers.latents import NuclearNorm as NuclearNorm
+from ebm.regularizers.trajectories import InverseDynamics as InverseDynamics
+from ebm.regularizers.trajectories import TemporalSmoothness as TemporalSmoothness

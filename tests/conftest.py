@@ -26,13 +26,13 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-def every(package: str, kind: type | None = None, without: str | None = None) -> list:
+def every(package: str, kind: type | None = None, without: str | tuple[str, ...] = ()) -> list:
     """A parameter for each class that the files of a package define for use: public, not abstract, module or dataclass.
 
-    `kind` keeps the subclasses of one abstraction, for folders that hold parts of it too; `without` leaves out a folder
-    below, whose contract is another. A file that is dropped into the folder is found by being there.
+    `kind` keeps the subclasses of one abstraction, for folders that hold parts of it too; `without` leaves out folders
+    below, whose contracts are others. A file that is dropped into the folder is found by being there.
     """
-    names = [name for name in _modules(package) if without is None or not name.startswith(without)]
+    names = [name for name in _modules(package) if not without or not name.startswith(without)]
     classes = [cls for name in names for cls in _defined_in(name) if issubclass(cls, kind or object)]
     assert classes, f"no class of {package} is a {kind}: the contract tests would pass by testing nothing"
     return [pytest.param(cls, id=cls.__name__) for cls in classes]

@@ -26,10 +26,10 @@ LEVELS = {
         *("layout", "constraints", "penalties", "domain", "problem", "curvature", "linear", "solvers", "samplers"),
         *("networks", "regularizers", "distances", "processes", "optimizers", "sites"),
     ),
-    1: ("energy", "solve", "adjoint", "minimize", "sample"),
+    1: ("energy", "solve", "adjoint", "minimize", "sample", "constrained", "augmented_lagrangian"),
     2: ("free_energy", "marginals", "energies", "meters"),
     3: ("losses",),
-    4: ("learner", "vectorized", "callbacks", "data", "worlds"),
+    4: ("learner", "vectorized", "callbacks", "data", "worlds", "planning"),
     5: ("study", "cli"),
 }
 

@@ -5,8 +5,10 @@ import torch
 from conftest import every, normal
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._pytree import tree_flatten, tree_map, tree_map_only, tree_unflatten
 
 from ebm import LBFGS, Energy, FreeEnergy
+from ebm.energies.world_model import Rollouts, Situation
 
 energies = pytest.mark.parametrize("kind", every("ebm.energies", Energy))
 
@@ -14,8 +16,20 @@ energies = pytest.mark.parametrize("kind", every("ebm.energies", Energy))
 ROUNDING = {"atol": 1e-12, "rtol": 1e-12}
 
 
-def variables(n=5, seed=0):
-    return normal(n, 8, seed=seed), normal(n, 8, seed=seed + 1)
+def variables(kind, n=5, seed=0):
+    """`x` and `y` of 8 features; for an energy of trajectories 6 steps of 3 actions, and what is seen after each."""
+    x, y = normal(n, 8, seed=seed), normal(n, 8, seed=seed + 1)
+    if issubclass(kind, Rollouts):
+        return Situation(x, normal(n, 6, 3, seed=seed + 2)), y[:, None] + normal(n, 6, 8, seed=seed + 3)
+    return x, y
+
+
+def single(variable):
+    return tree_map_only(torch.Tensor, torch.Tensor.float, variable)
+
+
+def of_rows(variable, index):
+    return tree_map_only(torch.Tensor, lambda part: part[index], variable)
 
 
 def small(kind):
@@ -26,13 +40,13 @@ def small(kind):
 def some_latent(energy, hx, hy, seed=2):
     """A latent that is no special point, shaped as inference starts it; None for an energy that has none."""
     start = energy.latent(hx, hy)
-    return None if start is None else start + normal(*start.shape, seed=seed)
+    return None if start is None else tree_map(lambda part: part + normal(*part.shape, seed=seed), start)
 
 
 @energies
 def test_an_energy_is_one_number_per_sample(kind):
     energy = small(kind)
-    x, y = variables()
+    x, y = variables(kind)
     hx, hy = energy.encode(x, y)
     z = some_latent(energy, hx, hy)
     assert len(hx) == len(hy) == 5
@@ -43,7 +57,7 @@ def test_an_energy_is_one_number_per_sample(kind):
 @energies
 def test_calling_an_energy_is_the_cost_of_the_codes(kind):
     energy = small(kind)
-    x, y = variables()
+    x, y = variables(kind)
     hx, hy = energy.encode(x, y)
     z = some_latent(energy, hx, hy)
     assert torch.equal(energy(x, y, z), energy.cost(hx, hy, z))
@@ -52,7 +66,7 @@ def test_calling_an_energy_is_the_cost_of_the_codes(kind):
 @energies
 def test_residuals_are_those_whose_squares_add_up_to_the_energy(kind):
     energy = small(kind)
-    x, y = variables()
+    x, y = variables(kind)
     hx, hy = energy.encode(x, y)
     z = some_latent(energy, hx, hy)
     residuals = energy.residuals(hx, hy, z)
@@ -63,7 +77,7 @@ def test_residuals_are_those_whose_squares_add_up_to_the_energy(kind):
 @energies
 def test_an_energy_tells_apart_what_goes_with_what(kind):
     energy = small(kind)
-    x, y = variables()
+    x, y = variables(kind)
     hx, hy = energy.encode(x, y)
     z = some_latent(energy, hx, hy)
     assert energy.cost(hx, hy, z).std() > 1e-6
@@ -73,12 +87,12 @@ def test_an_energy_tells_apart_what_goes_with_what(kind):
 @energies
 def test_leading_axes_of_the_codes_broadcast(kind):
     energy = small(kind)
-    x, y = variables()
+    x, y = variables(kind)
     hx, hy = energy.encode(x, y)
     wide = hx[:4, None], hy[None, :3]
     z = some_latent(energy, hx[:4, None].expand(4, 3, *hx.shape[1:]), hy[None, :3].expand(4, 3, *hy.shape[1:]))
     one_by_one = [
-        [energy.cost(hx[i], hy[j], None if z is None else z[i, j]).item() for j in range(3)] for i in range(4)
+        [energy.cost(hx[i], hy[j], of_rows(z, (i, j))).item() for j in range(3)] for i in range(4)
     ]
     torch.testing.assert_close(energy.cost(*wide, z), torch.tensor(one_by_one, dtype=torch.float64), **ROUNDING)
 
@@ -86,7 +100,7 @@ def test_leading_axes_of_the_codes_broadcast(kind):
 @energies
 def test_leading_axes_of_a_free_energy_broadcast(kind):
     F = FreeEnergy(small(kind), LBFGS(tolerance=1e-8))
-    hx, hy = F.energy.encode(*variables())
+    hx, hy = F.energy.encode(*variables(kind))
     broadcast = F(hx[:4, None], hy[None, :3])
     assert broadcast.shape == (4, 3)
     # Both are minima to a gradient of 1e-8, whose square is the error of the energy; the rest is rounding.
@@ -96,7 +110,7 @@ def test_leading_axes_of_a_free_energy_broadcast(kind):
 @energies
 def test_pairs_are_the_energies_of_each_x_with_each_y(kind):
     F = FreeEnergy(small(kind), LBFGS(tolerance=1e-8))
-    hx, hy = F.energy.encode(*variables())
+    hx, hy = F.energy.encode(*variables(kind))
     pairs = F.pairs(hx[:4], hy[:3])
     one_by_one = [[F(hx[i : i + 1], hy[j : j + 1]).item() for j in range(3)] for i in range(4)]
     # As above.
@@ -108,20 +122,26 @@ def test_pairs_are_the_energies_of_each_x_with_each_y(kind):
 def test_permuting_the_batch_permutes_the_energies(kind, order):
     torch.manual_seed(0)
     energy = small(kind)
-    x, y = variables()
+    x, y = variables(kind)
     hx, hy = energy.encode(x, y)
     z = some_latent(energy, hx, hy)
-    permuted = energy(x[order], y[order], None if z is None else z[order])
+    permuted = energy(of_rows(x, order), y[order], of_rows(z, order))
     torch.testing.assert_close(permuted, energy(x, y, z)[order], **ROUNDING)
 
 
 @energies
 def test_no_sample_leaks_into_the_energy_of_another(kind):
     energy = kind.small().double().train()
-    hx, hy = (h.detach() for h in energy.encode(*variables()))
+    hx, hy = (h.detach() for h in energy.encode(*variables(kind)))
     z = some_latent(energy, hx, hy)
-    arguments = (hx, hy) if z is None else (hx, hy, z)
-    for jacobian in torch.autograd.functional.jacobian(energy.cost, arguments):
+    leaves, structure = tree_flatten((hx, hy, z))
+    held = [leaf for leaf in leaves if leaf is not None]
+
+    def cost(*parts):
+        given = iter(parts)
+        return energy.cost(*tree_unflatten([leaf if leaf is None else next(given) for leaf in leaves], structure))
+
+    for jacobian in torch.autograd.functional.jacobian(cost, tuple(held)):
         influence = jacobian.flatten(2).abs().sum(-1)
         assert (influence - influence.diag().diag() == 0).all()
 
@@ -129,7 +149,7 @@ def test_no_sample_leaks_into_the_energy_of_another(kind):
 @energies
 def test_a_gradient_reaches_every_parameter_that_asks_for_one(kind):
     energy = kind.small().double()
-    x, y = variables(32)
+    x, y = variables(kind, 32)
     hx, hy = energy.encode(x, y)
     # Through the codes too, which regularizers read: no distance sees a bias that both of its codes share.
     read = energy.cost(hx, hy, some_latent(energy, hx, hy)).sum() + (hx * normal(*hx.shape, seed=7)).sum()
@@ -142,24 +162,25 @@ def test_a_gradient_reaches_every_parameter_that_asks_for_one(kind):
 @energies
 def test_double_precision_is_the_same_energy_as_single(kind):
     energy = kind.small().eval()
-    x, y = variables()
-    hx, hy = energy.encode(x.float(), y.float())
+    x, y = variables(kind)
+    hx, hy = energy.encode(single(x), single(y))
     z = some_latent(energy, hx, hy)
-    single = energy.cost(hx, hy, None if z is None else z.float())
-    double = energy.double()(x.float().double(), y.float().double(), None if z is None else z.float().double())
-    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    short = energy.cost(hx, hy, single(z))
+    x, y, z = (tree_map_only(torch.Tensor, torch.Tensor.double, single(variable)) for variable in (x, y, z))
+    double = energy.double()(x, y, z)
+    assert (short.dtype, double.dtype) == (torch.float32, torch.float64)
     # Single precision keeps 7 digits, of which sums over 16 features and three layers cost up to two.
-    torch.testing.assert_close(single.double(), double, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(short.double(), double, atol=1e-5, rtol=1e-5)
 
 
 @energies
 def test_what_is_kept_of_x_is_a_row_of_features_for_each_sample(kind):
     energy = small(kind)
-    x, _ = variables()
+    x, _ = variables(kind)
     kept = energy.represent(x)
     assert kept.ndim == 2
     assert len(kept) == 5
-    torch.testing.assert_close(energy.represent(x[:2]), kept[:2], **ROUNDING)
+    torch.testing.assert_close(energy.represent(of_rows(x, slice(2))), kept[:2], **ROUNDING)
 
 
 @energies
@@ -168,7 +189,7 @@ def test_a_state_dict_carries_the_whole_energy(kind):
     source = kind.small().double()
     torch.manual_seed(2)
     copy = kind.small().double()
-    x, y = variables()
+    x, y = variables(kind)
     hx, hy = source.encode(x, y)
     z = some_latent(source, hx, hy)
     assert not torch.equal(copy.eval()(x, y, z), source.eval()(x, y, z))

@@ -11,8 +11,8 @@ from torch import nn
 from torch.autograd import gradcheck
 from torch.func import vmap
 
-# Those of latents, which lower information, keep contracts of their own.
-KINDS = every("ebm.regularizers", nn.Module, without="ebm.regularizers.latents")
+# Those of latents, which lower information, and of trajectories, which read an order, keep contracts of their own.
+KINDS = every("ebm.regularizers", nn.Module, without=("ebm.regularizers.latents", "ebm.regularizers.trajectories"))
 
 regularizers = pytest.mark.parametrize("kind", KINDS)
 shapes = st.tuples(st.integers(2, 12), st.integers(1, 6))

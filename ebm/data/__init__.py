@@ -23,3 +23,5 @@ from ebm.data.pairs import Pairs as Pairs
 from ebm.data.points import Points as Points
 from ebm.data.halves import Halves as Halves
 from ebm.data.views import TwoViews as TwoViews
+from ebm.data.trajectories import Simulated as Simulated
+from ebm.data.trajectories import TrajectoryPairs as TrajectoryPairs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import final
 
 import torch
@@ -13,8 +14,19 @@ from ebm.free_energy import FreeEnergy
 from ebm.networks.mlp import MLP
 
 
+class Amortised(Energy, ABC):
+    """An energy whose latent an encoder predicts, or may predict."""
+
+    @abstractmethod
+    def predict(self, hx: Tensor, hy: Tensor) -> Tensor:
+        """What the encoder tells of the latent, `(*batch, features of the encoder)`, before the channel.
+
+        Raises ValueError where there is no encoder.
+        """
+
+
 @final
-class ConditionalAutoencoder(Energy):
+class ConditionalAutoencoder(Amortised):
     """`E(x, y, z) = |y - decoder(x, z)|^2`: z is to tell what x leaves open of y, and can tell all of it if it may.
 
     `decoder` takes `(*batch, features of x + latent_features)` to `(*batch, features of y)`; without latent features
@@ -51,7 +63,6 @@ class ConditionalAutoencoder(Energy):
         return x.flatten(1), y.flatten(1)
 
     def predict(self, hx: Tensor, hy: Tensor) -> Tensor:
-        """What the encoder tells of the latent, `(*batch, features of the encoder)`, before the channel."""
         if self.encoder is None:
             raise ValueError(
                 "no encoder predicts the latent of this energy: give one, or limit an inferred latent by"
@@ -73,9 +84,7 @@ class ConditionalAutoencoder(Energy):
 
     def cost(self, hx: Tensor, hy: Tensor, z: Tensor | None = None) -> Tensor:
         if z is None and self.latent_features:
-            raise ValueError(
-                "the energy of a ConditionalAutoencoder needs z: call FreeEnergy, which infers it, or pass one"
-            )
+            raise ValueError("an energy with a latent needs z: call FreeEnergy, which infers it, or pass one")
         return self.residuals(hx, hy, z).square().sum(-1)
 
     def residuals(self, hx: Tensor, hy: Tensor, z: Tensor | None) -> Tensor:
@@ -95,6 +104,9 @@ class OfLatent(nn.Module):
 
     def forward(self, F: FreeEnergy, hx: Tensor, hy: Tensor) -> Tensor:
         """Codes `(batch, features)` to a scalar. Raises TypeError for another energy."""
-        if not isinstance(F.energy, ConditionalAutoencoder):
-            raise TypeError(f"the latent of a ConditionalAutoencoder is meant, not of {type(F.energy).__name__}")
+        if not isinstance(F.energy, Amortised):
+            raise TypeError(
+                f"the latent of an energy that predicts it is meant, such as a ConditionalAutoencoder or a"
+                f" LatentPredictive, not of {type(F.energy).__name__}"
+            )
         return self.regularizer(F.energy.predict(hx, hy))

@@ -7,3 +7,11 @@ from ebm.networks.channels import GaussianChannel as GaussianChannel
 from ebm.networks.prototypes import Prototypes as Prototypes
 from ebm.networks.resnet import ResNet18 as ResNet18
 from ebm.networks.whitened import Whitened as Whitened
+from ebm.networks.transitions import ConvTransition as ConvTransition
+from ebm.networks.transitions import RecurrentTransition as RecurrentTransition
+from ebm.networks.transitions import ResidualTransition as ResidualTransition
+from ebm.networks.transitions import Transition as Transition
+from ebm.networks.places import CategoricalPlaces as CategoricalPlaces
+from ebm.networks.places import PlaceNet as PlaceNet
+from ebm.networks.places import PlacesChannel as PlacesChannel
+from ebm.networks.places import PlaceTransition as PlaceTransition

@@ -8,7 +8,15 @@ from typing import ClassVar, NamedTuple, final
 import torch
 from torch import Tensor
 
-from ebm.solvers.population import evaluate, lowest, normals, project, start_without_gradient
+from ebm.solvers.population import (
+    elites,
+    evaluate,
+    lowest,
+    normals,
+    project,
+    refit,
+    start_without_gradient,
+)
 from ebm.solvers.solver import Point, Problem, Solver, State, check_positive
 
 
@@ -75,7 +83,8 @@ class CrossEntropyMethod(Solver):
         search = Search(*state)
         noise = normals(self.seed, search.draws, self.population, point.z)
         z, energies = evaluate(problem, search.mean, search.deviation * noise)
-        mean, deviation = self._fit(z[1:], energies[1:], search)
+        best, theirs = elites(z[1:], energies[1:], self.elites)
+        mean, deviation = refit(best, theirs, search.mean, search.deviation)
         deviation = self.smoothing * search.deviation + (1 - self.smoothing) * deviation
         after = Search(project(problem, mean), deviation.clamp_min(self.minimum_deviation), search.draws + 1)
         return lowest(point, z, energies), after
@@ -85,15 +94,3 @@ class CrossEntropyMethod(Solver):
 
     def evaluations(self, steps: Tensor, state: State, features: int) -> Tensor:
         return 1 + steps * (1 + self.population)
-
-    def _fit(self, z: Tensor, energies: Tensor, search: Search) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (N, D) of the elites; the old ones where no candidate has a finite energy."""
-        # Sums run along the last axis, so that how they round does not depend on how many samples there are.
-        energies, z = energies.T.contiguous(), z.permute(1, 2, 0).contiguous()
-        best = energies.sort(dim=1, stable=True).indices[:, : self.elites]  # of equals the first, on any device
-        elites = z.gather(2, best[:, None].expand(-1, z.shape[1], -1))
-        finite = energies.gather(1, best).isfinite()[:, None]
-        number = finite.sum(-1)
-        mean = torch.where(finite, elites, 0).sum(-1) / number.clamp_min(1)
-        variance = torch.where(finite, (elites - mean[..., None]).square(), 0).sum(-1) / number.clamp_min(1)
-        return torch.where(number > 0, mean, search.mean), torch.where(number > 0, variance.sqrt(), search.deviation)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ebm.layout import Layout
 from ebm.solvers.line_search import choose
 from ebm.solvers.solver import Point, Problem
 
@@ -45,6 +46,33 @@ def _mixed(x: Tensor) -> Tensor:
     return x ^ (x >> 15)
 
 
+def colored(noise: Tensor, layout: Layout, color: float) -> Tensor:
+    """White noise `(K, 1, D)` made correlated along time, the first axis of each part of z that has two or more.
+
+    Its power falls as `1/f^color` from the lowest frequency that the length holds, `1/T`, up; the mean has the power of
+    that one. Each entry keeps a variance of 1 (Timmer and Koenig 1995, in the time domain: `noise <- C noise` with the
+    circulant root C of that spectrum, the same for all candidates).
+    """
+    parts = [
+        (filter_of(event[0], color, noise) @ part.reshape(*part.shape[:-1], event[0], -1)).flatten(-2)
+        if len(event) > 1 and color > 0
+        else part
+        for event, part in zip(layout.events, noise.split(layout.sizes, -1), strict=True)
+    ]
+    return torch.cat(parts, -1)
+
+
+def filter_of(steps: int, color: float, like: Tensor) -> Tensor:
+    """The symmetric circulant `(steps, steps)` that gives white noise the power `1/f^color` and leaves its variance."""
+    times = torch.arange(steps, device=like.device)
+    frequency = torch.minimum(times, steps - times).clamp_min(1).to(torch.float64)  # the mean counts as the lowest
+    amplitude = frequency ** (-color / 2)
+    amplitude = amplitude / amplitude.square().mean().sqrt()
+    # Of whole turns only what is left of the last one, so that the cosine is of small angles.
+    angles = ((times[:, None] - times)[..., None] * times % steps).to(torch.float64) * (2 * math.pi / steps)
+    return (angles.cos() @ amplitude / steps).to(like.dtype)
+
+
 def evaluate(problem: Problem, mean: Tensor, perturbations: Tensor) -> tuple[Tensor, Tensor]:
     """The mean (N, D) and what lies around it, inside the constraints: `(1 + K, N, D)`, with energies `(1 + K, N)`.
 
@@ -55,6 +83,30 @@ def evaluate(problem: Problem, mean: Tensor, perturbations: Tensor) -> tuple[Ten
         z = problem.domain.project(z.flatten(0, 1)).reshape(z.shape)
     energies = problem.candidates(z)
     return z, torch.where(energies.isnan(), torch.inf, energies)
+
+
+def elites(
+    z: Tensor, energies: Tensor, count: int, kept: Tensor | None = None, theirs: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The best of K candidates (K, N, D) and of those that were kept `(N, D, k)`: `(N, D, count)` and `(N, count)`.
+
+    The best first. They lie along the last axis, so that how their sums round does not depend on how many samples
+    there are.
+    """
+    energies, z = energies.T.contiguous(), z.permute(1, 2, 0).contiguous()
+    if kept is not None and theirs is not None:
+        energies, z = torch.cat([energies, theirs], 1), torch.cat([z, kept], 2)
+    best = energies.sort(dim=1, stable=True).indices[:, :count]  # of equals the first, on any device
+    return z.gather(2, best[:, None].expand(-1, z.shape[1], -1)), energies.gather(1, best)
+
+
+def refit(z: Tensor, energies: Tensor, mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (N, D) of elites `(N, D, K)`; the old ones where none has a finite energy."""
+    finite = energies.isfinite()[:, None]
+    number = finite.sum(-1)
+    new = torch.where(finite, z, 0).sum(-1) / number.clamp_min(1)
+    variance = torch.where(finite, (z - new[..., None]).square(), 0).sum(-1) / number.clamp_min(1)
+    return torch.where(number > 0, new, mean), torch.where(number > 0, variance.sqrt(), deviation)
 
 
 def lowest(point: Point, z: Tensor, energies: Tensor) -> Point:
