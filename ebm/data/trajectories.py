@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, TensorDataset
 from ebm.data.pairs import Pairs
 from ebm.data.source import Batch, Source, Split
 from ebm.energies.world_model import Situation
-from ebm.worlds.policies import Wander
+from ebm.worlds.policies import Uniform, Wander
 from ebm.worlds.trajectories import Policy, Trajectories, simulate
 from ebm.worlds.world import World
 
@@ -32,11 +32,13 @@ class Trajectory(Source):
 class Simulated(Trajectory):
     """Trajectories that a world makes, as a policy acts there: states are kept, and observed as they are needed.
 
+    The policy is unless given `Wander`, or `Uniform` where there is nothing to turn.
+
     `seed` chooses which, and is part of the data, not of a run. They lie on `device`, where they are made.
     """
 
     world: World
-    policy: Policy = field(default_factory=Wander)
+    policy: Policy | None = None
     train: int = 3000
     held_out: int = 200
     steps: int = 12
@@ -52,7 +54,12 @@ class Simulated(Trajectory):
         """States `(count, steps + 1, features)` and actions `(count, steps, actions)`."""
         count, stream = (self.train, 0) if split == "train" else (self.held_out, 1)
         generator = torch.Generator(self.device).manual_seed(2 * self.seed + stream)
-        return simulate(self.world, copy(self.policy), count, self.steps, generator)  # it may remember
+        return simulate(self.world, self._policy(), count, self.steps, generator)
+
+    def _policy(self) -> Policy:
+        if self.policy is not None:
+            return copy(self.policy)  # it may remember
+        return Uniform() if self.world.discrete or self.world.actions < 2 else Wander()
 
     def load(self, split: Split) -> Dataset[Batch]:
         return TensorDataset(*self.trajectories(split))

@@ -29,6 +29,9 @@ from ebm.energies.costs import GoalDistance as GoalDistance
 from ebm.energies.costs import Guardrail as Guardrail
 from ebm.energies.costs import Imagined as Imagined
 from ebm.energies.costs import Jerk as Jerk
+from ebm.energies.memory import Memory as Memory
+from ebm.energies.memory import Recalled as Recalled
+from ebm.energies.memory import Visited as Visited
 from ebm.energies.plan import Plan as Plan
 from ebm.energies.collocation import Collocation as Collocation
 from ebm.energies.risk import CVaR as CVaR

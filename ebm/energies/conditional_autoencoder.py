@@ -109,4 +109,4 @@ class OfLatent(nn.Module):
                 f"the latent of an energy that predicts it is meant, such as a ConditionalAutoencoder or a"
                 f" LatentPredictive, not of {type(F.energy).__name__}"
             )
-        return self.regularizer(F.energy.predict(hx, hy))
+        return self.regularizer(F.energy.predict(hx, hy).flatten(0, -2))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ebm.distances import Distance, SquaredDistance
+from ebm.energies.conditional_autoencoder import Amortised
 from ebm.energies.dynamics import LearnedDynamics
 from ebm.energies.predictive import SharedBranch, Target
 from ebm.energy import Energy
@@ -66,7 +67,7 @@ class Rollouts(Energy):
 
 
 @final
-class WorldModel(Rollouts):
+class WorldModel(Rollouts, Amortised):
     """`E(x, y, z) = mean_t d(code_t, target(y_t))`, with `code_t = transition(code_(t-1), action_t, z_t)`.
 
     A joint-embedding predictive architecture told of actions (LeCun 2022, section 4.4; Sobal et al. 2022).
@@ -76,7 +77,7 @@ class WorldModel(Rollouts):
 
     Where the transition takes latents, `z` (*batch, T, latents) is inferred from zero, or begins at what `inference`
     makes of each code and the one after it, `(*batch, T, 2 features) -> (*batch, T, k)`, after `channel`: with a solver
-    of no steps that is the latent (see ConditionalAutoencoder).
+    of no steps that is the latent (see ConditionalAutoencoder), and `OfLatent` has terms that limit what it tells.
     """
 
     def __init__(
@@ -115,7 +116,6 @@ class WorldModel(Rollouts):
         return hy.new_zeros(*batch, hy.shape[-2], self.dynamics.transition.latents)
 
     def predict(self, hx: Tensor, hy: Tensor) -> Tensor:
-        """What `inference` tells of the latents, `(*batch, T, k)`, before the channel."""
         if self.inference is None:
             raise ValueError("no network predicts the latent of this model: give `inference`, or limit an inferred one")
         batch = torch.broadcast_shapes(hx.shape[:-1], hy.shape[:-2])

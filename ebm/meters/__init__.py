@@ -70,3 +70,4 @@ from ebm.meters.kinds import Kind as Kind
 from ebm.meters.verdict import Verdict as Verdict
 from ebm.meters.verdict import diagnose as diagnose
 from ebm.meters.bounds import information_bound as information_bound
+from ebm.meters.foresight import foresight as foresight

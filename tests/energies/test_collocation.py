@@ -116,7 +116,7 @@ def test_all_steps_are_evaluated_at_once():
 
 
 def test_actions_stay_in_their_box_and_codes_are_free():
-    x, goal = 5 * normal(2, STATES), torch.zeros(4, STATES).double()
+    x, goal = 5 * normal(2, STATES), torch.zeros(2, STATES).double()
     within = {"actions": Box(-0.3, 0.3), "codes": None}
     answer = hard(Collocation(linear_quadratic()), x, goal, within=within, tolerance=1e-6)
     assert answer.feasible.all()
@@ -129,12 +129,12 @@ def test_actions_stay_in_their_box_and_codes_are_free():
 
 def test_a_guardrail_is_kept_beside_the_dynamics():
     x, goal = torch.tensor([[1.0, 1.0, 1.0]]).double(), torch.zeros(1, STATES).double()
-    free = hard(Collocation(linear_quadratic()), x, goal)
+    free = hard(Collocation(linear_quadratic()), x, goal, tolerance=1e-5)
     level = float(free.z["codes"][..., 0].min()) + 0.1
     plan = linear_quadratic(guardrails=[Guardrail(lambda codes: level - codes[..., 0])])
-    kept = hard(Collocation(plan), x, goal, tolerance=1e-6)
+    kept = hard(Collocation(plan), x, goal, tolerance=1e-5)
     assert kept.feasible.all()
-    assert plan.violations(x, kept.z["actions"]).max() < 1e-4  # of what comes of the actions, four defects of 1e-6
+    assert plan.violations(x, kept.z["actions"]).max() < 1e-3  # of what comes of the actions, four defects of 1e-5
     assert kept.energy > free.energy
 
 

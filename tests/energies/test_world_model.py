@@ -4,11 +4,11 @@ from conftest import Table, normal
 from torch import nn
 
 from ebm import LBFGS, FreeEnergy, GradientDescent, Unrolled
-from ebm.energies import LearnedDynamics, MovingAverage, OfTrajectory, Situation, StopGradient, WorldModel
+from ebm.energies import LearnedDynamics, MovingAverage, OfLatent, OfTrajectory, Situation, StopGradient, WorldModel
 from ebm.learner import Learner, Term
 from ebm.losses import PushDown
-from ebm.networks import MLP, ResidualTransition
-from ebm.regularizers import Covariance, InverseDynamics, TemporalSmoothness, Variance
+from ebm.networks import MLP, GaussianChannel, ResidualTransition
+from ebm.regularizers import Covariance, GaussianInformation, InverseDynamics, TemporalSmoothness, Variance
 
 
 def model(latents=0, **options):
@@ -146,3 +146,11 @@ def test_a_learner_trains_it_by_prediction_and_every_kind_of_term():
         totals.append(total.item())
     assert set(terms) == {"predict", "smooth", "inverse", "variance", "covariance"}
     assert totals[-1] < 0.7 * totals[0]
+
+
+def test_what_a_latent_tells_at_each_step_is_limited_as_that_of_one_step_is():
+    energy = model(latents=2, inference=MLP([8, 4]), channel=GaussianChannel()).double()
+    x, y = batch()
+    hx, hy = energy.encode(x, y)
+    term = OfLatent(GaussianInformation())(FreeEnergy(energy), hx, hy)
+    torch.testing.assert_close(term, GaussianInformation()(energy.predict(hx, hy).reshape(15, 4)))
