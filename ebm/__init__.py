@@ -37,6 +37,7 @@ from ebm.solvers import ProximalGradient as ProximalGradient
 from ebm.solvers import ProximalLBFGS as ProximalLBFGS
 from ebm.solvers import CrossEntropyMethod as CrossEntropyMethod
 from ebm.solvers import ImprovedCrossEntropy as ImprovedCrossEntropy
+from ebm.solvers import CategoricalCrossEntropy as CategoricalCrossEntropy
 from ebm.solvers import MPPI as MPPI
 from ebm.solvers import Enumeration as Enumeration
 from ebm.solvers import SciPy as SciPy

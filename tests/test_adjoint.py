@@ -28,7 +28,8 @@ from ebm import (
 from ebm.solvers import Solver
 
 # A search without gradients and SciPy cannot be recorded, and Gauss-Newton needs residuals: see their own tests.
-UNRECORDED = ("CrossEntropyMethod", "ImprovedCrossEntropy", "MPPI", "Enumeration", "SciPy", "GaussNewton")
+SEARCHES = ("CrossEntropyMethod", "ImprovedCrossEntropy", "CategoricalCrossEntropy", "MPPI")
+UNRECORDED = (*SEARCHES, "Enumeration", "SciPy", "GaussNewton")
 recorded = [case for case in every("ebm.solvers", Solver) if case.id not in UNRECORDED]
 solvers = pytest.mark.parametrize("kind", recorded)
 

@@ -91,9 +91,7 @@ def test_leading_axes_of_the_codes_broadcast(kind):
     hx, hy = energy.encode(x, y)
     wide = hx[:4, None], hy[None, :3]
     z = some_latent(energy, hx[:4, None].expand(4, 3, *hx.shape[1:]), hy[None, :3].expand(4, 3, *hy.shape[1:]))
-    one_by_one = [
-        [energy.cost(hx[i], hy[j], of_rows(z, (i, j))).item() for j in range(3)] for i in range(4)
-    ]
+    one_by_one = [[energy.cost(hx[i], hy[j], of_rows(z, (i, j))).item() for j in range(3)] for i in range(4)]
     torch.testing.assert_close(energy.cost(*wide, z), torch.tensor(one_by_one, dtype=torch.float64), **ROUNDING)
 
 

@@ -15,6 +15,7 @@ from ebm.solvers import Solver
 SEARCHES = {"CrossEntropyMethod", "ImprovedCrossEntropy", "MPPI"}
 HASTY = {"ImprovedCrossEntropy"}  # made for a few steps, narrow before they have come all the way
 ENUMERATIONS = {"Enumeration"}  # take the best of some candidates, in one step and wherever they start
+CHOICES = ENUMERATIONS | {"CategoricalCrossEntropy"}  # take none but one-hot latents, or those of a list
 REFERENCES = {"SciPy"}  # compute in double precision, whose line searches take rounding to single for a rise
 
 
@@ -51,7 +52,7 @@ def valley(z):
     return 0.5**0.5 * torch.stack([z[:, 0] - 1, z[:, 1] - z[:, 0] ** 2], -1)
 
 
-@solvers_but(ENUMERATIONS | HASTY)
+@solvers_but(CHOICES | HASTY)
 @given(n=st.integers(1, 5), d=st.integers(1, 6), seed=st.integers(0, 2**16))
 @settings(max_examples=10)
 def test_a_solver_finds_the_minimum_of_a_quadratic(kind, n, d, seed):
@@ -62,7 +63,7 @@ def test_a_solver_finds_the_minimum_of_a_quadratic(kind, n, d, seed):
     assert (answer.z - fn.minimum).norm(dim=-1).max() <= kind().tolerance * d**0.5
 
 
-@solvers_but(ENUMERATIONS | SEARCHES | REFERENCES)
+@solvers_but(CHOICES | SEARCHES | REFERENCES)
 @pytest.mark.parametrize("offset", [0.0, 1e3])
 def test_single_precision_reaches_a_gradient_of_1e_4(kind, offset):
     # With an offset of 1000 an energy resolves 6e-5 at best, and has to be told from its gradient.
@@ -78,14 +79,14 @@ def test_the_answer_of_a_sample_does_not_depend_on_the_rest_of_the_batch(kind):
     starts = 0.5 * normal(7, 2)
     together = minimize(valley, starts, make(kind))
     # Where all take as many steps by their nature, none can have been disturbed by another that has ended.
-    assert len(together.steps.unique()) > 1 or kind.__name__ in ENUMERATIONS | {"MPPI"}
+    assert len(together.steps.unique()) > 1 or kind.__name__ in CHOICES | {"MPPI"}
     for i in range(7):
         alone = minimize(valley, starts[i : i + 1], make(kind))
         assert alone.steps[0] == together.steps[i]
         assert torch.equal(alone.z[0], together.z[i])
 
 
-@solvers_but(ENUMERATIONS)
+@solvers_but(CHOICES)
 @pytest.mark.parametrize("where", ["at the start", "on the way"])
 def test_a_sample_that_leaves_the_numbers_costs_the_others_nothing(kind, where):
     starts = 0.5 * normal(5, 2)
@@ -108,7 +109,7 @@ def test_a_sample_that_leaves_the_numbers_costs_the_others_nothing(kind, where):
         assert "1 of 5 " + Status(int(answer.status[2])).name.lower().replace("_", " ") in answer.summary()
 
 
-@solvers_but(ENUMERATIONS | SEARCHES)
+@solvers_but(CHOICES | SEARCHES)
 def test_a_sample_that_starts_at_its_minimum_takes_no_step(kind):
     fn = Quadratic(4, 3)
     start = fn.minimum.clone()
@@ -121,14 +122,14 @@ def test_a_sample_that_starts_at_its_minimum_takes_no_step(kind):
     assert torch.equal(answer.z[[0, 2, 3]], start[[0, 2, 3]])
 
 
-@solvers_but(ENUMERATIONS)
+@solvers_but(CHOICES)
 def test_a_solver_takes_no_more_steps_than_it_may(kind):
     answer = minimize(Quadratic(3, 4), torch.zeros(3, 4, dtype=torch.float64), kind(steps=2, tolerance=1e-12))
     assert answer.steps.tolist() == [2, 2, 2]
     assert (answer.status == Status.OUT_OF_STEPS).all()
 
 
-@solvers_but(ENUMERATIONS | HASTY)
+@solvers_but(CHOICES | HASTY)
 def test_a_tighter_tolerance_is_met(kind):
     fn = Quadratic(3, 4)
     answer = minimize(fn, torch.zeros(3, 4, dtype=torch.float64), kind(tolerance=1e-7))

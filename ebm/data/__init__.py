@@ -25,3 +25,4 @@ from ebm.data.halves import Halves as Halves
 from ebm.data.views import TwoViews as TwoViews
 from ebm.data.trajectories import Simulated as Simulated
 from ebm.data.trajectories import TrajectoryPairs as TrajectoryPairs
+from ebm.data.recorded import Recorded as Recorded

@@ -34,5 +34,10 @@ from ebm.energies.memory import Recalled as Recalled
 from ebm.energies.memory import Visited as Visited
 from ebm.energies.plan import Plan as Plan
 from ebm.energies.collocation import Collocation as Collocation
+from ebm.energies.hierarchical import HierarchicalJEPA as HierarchicalJEPA
+from ebm.energies.hierarchical import Level as Level
+from ebm.energies.hierarchical import LevelDynamics as LevelDynamics
+from ebm.energies.hierarchical import OfLevel as OfLevel
+from ebm.energies.hierarchical import SeenFromAbove as SeenFromAbove
 from ebm.energies.risk import CVaR as CVaR
 from ebm.energies.risk import Mean as Mean

@@ -63,9 +63,13 @@ class Collocation(Energy):
         return self.start(hx, self.plan.latent(hx, hy))
 
     def start(self, hx: Tensor, actions: Tensor) -> dict[str, Tensor]:
-        """A latent without defects: actions `(*batch, horizon, actions)`, and the codes that come of them."""
+        """A latent without defects: actions `(*batch, horizon, actions)`, and the codes that come of them.
+
+        Where these are not finite, the code now stands in: so that it is the energy there that is NaN, not its latent.
+        """
         imagined = self.plan.imagine(hx, actions)
-        return {"actions": imagined.actions, "codes": imagined.codes}
+        codes = torch.where(imagined.codes.isfinite(), imagined.codes, imagined.start[..., None, :])
+        return {"actions": imagined.actions, "codes": codes}
 
     def cost(self, hx: Tensor, hy: Tensor | None, z: dict[str, Tensor] | None = None) -> Tensor:
         if z is None:

@@ -115,8 +115,7 @@ class Critic(Cost):
 
     def forward(self, imagined: Imagined, goal: Tensor | None) -> Tensor:
         codes = imagined.codes[..., -1:, :] if self.over == "last" else imagined.codes
-        values = self.critic(codes)
-        return values.reshape(codes.shape[:-1]).sum(-1)
+        return _of_each(codes, self.critic(codes), "a critic").sum(-1)
 
 
 @final
@@ -137,7 +136,7 @@ class Guardrail(Cost):
 
     def violation(self, imagined: Imagined) -> Tensor:
         """`excess + margin` at each step, `(*batch, horizon)`: nowhere positive in a plan that is safe."""
-        return self.excess(imagined.codes).reshape(imagined.codes.shape[:-1]) + self.margin
+        return _of_each(imagined.codes, self.excess(imagined.codes), "the excess of a guardrail") + self.margin
 
     def forward(self, imagined: Imagined, goal: Tensor | None) -> Tensor:
         return self.violation(imagined).relu().sum(-1)
@@ -146,3 +145,17 @@ class Guardrail(Cost):
 def worst(violations: Sequence[Tensor]) -> Tensor:
     """The largest of several violations over all steps, `(*batch,)`."""
     return torch.stack([violation.amax(-1) for violation in violations]).amax(0)
+
+
+def _of_each(codes: Tensor, values: Tensor, name: str) -> Tensor:
+    """Values `(*batch,)` or `(*batch, 1)` of codes `(*batch, features)`, as `(*batch,)`.
+
+    Raises ValueError for another number of them.
+    """
+    batch = codes.shape[:-1]
+    if values.shape not in (batch, (*batch, 1)):
+        raise ValueError(
+            f"{name} is one number for each code: of codes {tuple(codes.shape)} it is {tuple(batch)}, but this one is"
+            f" {tuple(values.shape)}; sum over features, and neither over steps nor over the batch"
+        )
+    return values.reshape(batch)

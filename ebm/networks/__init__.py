@@ -15,3 +15,4 @@ from ebm.networks.places import CategoricalPlaces as CategoricalPlaces
 from ebm.networks.places import PlaceNet as PlaceNet
 from ebm.networks.places import PlacesChannel as PlacesChannel
 from ebm.networks.places import PlaceTransition as PlaceTransition
+from ebm.networks.impala import Impala as Impala

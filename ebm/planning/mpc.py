@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import final
 
 import torch
 from torch import Tensor
 
 from ebm.augmented_lagrangian import AugmentedLagrangian
-from ebm.constrained import Values
+from ebm.constrained import ConstrainedMinimum, Values
 from ebm.constraints import Box, Constraint
+from ebm.energies.collocation import Collocation
 from ebm.energies.plan import Plan
 from ebm.minimize import Minimum, Restarts, minimize
 from ebm.planning.agent import Agent
@@ -30,12 +32,15 @@ class ModelPredictiveControl(Agent):
     Where the plan has guardrails they are kept by an augmented Lagrangian, `hard`, whose rounds the solver takes; where
     no plan that was found keeps them, the least violating one is done, and `infeasible` counts it.
 
+    A `Collocation` of the plan makes unknowns of its codes too. It is soft in the dynamics, by its weight, and exact
+    where `hard` is given or the plan has guardrails.
+
     Raises FloatingPointError before anything is done where the model makes NaN of what it sees, or of every plan.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Plan | Collocation,
         solver: Solver,
         restarts: int | Restarts = 1,
         every: int = 1,
@@ -43,11 +48,14 @@ class ModelPredictiveControl(Agent):
         within: Constraint | None = BOX,
         hard: AugmentedLagrangian | None = None,
     ) -> None:
+        self.collocation = plan if isinstance(plan, Collocation) else None
+        plan = plan.plan if isinstance(plan, Collocation) else plan
         if not 1 <= every <= plan.horizon:
             raise ValueError(f"of a plan of {plan.horizon} actions 1 to {plan.horizon} can be done, not {every}")
         self.plan, self.solver, self.restarts = plan, solver, restarts
         self.every, self.warm, self.within = every, warm, within
         self.hard = hard or AugmentedLagrangian(solver, rounds=5)
+        self.exactly = hard is not None or len(plan.guardrails) > 0
         self.begin()
 
     @property
@@ -70,9 +78,13 @@ class ModelPredictiveControl(Agent):
 
     @torch.no_grad()
     def _planned(self, seen: Tensor, goal: Tensor | None) -> Tensor:
+        if goal is not None and len(goal) not in (1, len(seen)):
+            raise ValueError(
+                f"a goal for each of {len(seen)} episodes, or one for all of them, but these are {len(goal)}"
+            )
         plan = self.plan.configured(seed=self.plan.seed + self.plans) if self.plan.draws else self.plan
         hx, hy = plan.encode(seen, goal)
-        _check_codes(hx, hy)
+        check_codes(hx, hy)
         answer = self.infer(plan, hx, hy, self._start(plan, hx, hy))
         self.plans += 1
         self.evaluations += float(answer.evaluations.double().mean())
@@ -86,6 +98,8 @@ class ModelPredictiveControl(Agent):
     def infer(self, plan: Plan, hx: Tensor, hy: Tensor | None, start: Tensor) -> Minimum:
         """The plan of lowest energy for codes of what is seen and wanted, each episode by itself."""
         given = (hx,) if hy is None else (hx, hy)
+        if self.collocation is not None:
+            return self._collocated(self.collocation, start, given)
         if plan.guardrails:
             return self._kept(plan, start, given)
 
@@ -100,7 +114,28 @@ class ModelPredictiveControl(Agent):
         def judged(z: Tensor, hx: Tensor, hy: Tensor | None = None) -> Values:
             return *plan.judged(hx, hy, z), None
 
-        kept = self.hard.minimize_together(judged, start, given=given, within=self.within, restarts=self.restarts)
+        return self._counted(
+            self.hard.minimize_together(judged, start, given=given, within=self.within, restarts=self.restarts)
+        )
+
+    def _collocated(self, collocation: Collocation, start: Tensor, given: tuple[Tensor, ...]) -> Minimum:
+        """The actions of a collocation, which begins at what comes of the actions in `start`."""
+
+        def energy(z: dict[str, Tensor], hx: Tensor, hy: Tensor | None = None) -> Tensor:
+            return collocation.cost(hx, hy, z)
+
+        z, within = collocation.start(given[0], start), {"actions": self.within, "codes": None}
+        if self.exactly:
+            kept = self.hard.minimize_together(
+                collocation.together, z, given=given, within=within, restarts=self.restarts
+            )
+            answer = self._counted(kept)
+        else:
+            answer = minimize(energy, z, self.solver, given=given, within=within, restarts=self.restarts)
+        return replace(answer, z=answer.z["actions"])
+
+    def _counted(self, kept: ConstrainedMinimum) -> Minimum:
+        """The answer, once it is counted who has none that keeps to what it must."""
         lacking = (~kept.feasible).long()
         before = self.infeasible
         self.infeasible = lacking if before is None or before.shape != lacking.shape else before + lacking
@@ -115,7 +150,8 @@ class ModelPredictiveControl(Agent):
         return torch.cat([left, left.new_zeros(left.shape[0], self.done, left.shape[2])], 1)
 
 
-def _check_codes(hx: Tensor, hy: Tensor | None) -> None:
+def check_codes(hx: Tensor, hy: Tensor | None) -> None:
+    """Raises FloatingPointError where codes of what is seen, or of the goal, are not finite."""
     for name, codes in (("what is seen", hx), ("the goal", hy)):
         if codes is not None and bool((bad := ~codes.isfinite().all(-1)).any()):
             raise FloatingPointError(

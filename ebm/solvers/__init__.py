@@ -16,6 +16,7 @@ from ebm.solvers.newton import Newton as Newton  # isort: skip
 from ebm.solvers.gauss_newton import GaussNewton as GaussNewton  # isort: skip
 from ebm.solvers.cross_entropy import CrossEntropyMethod as CrossEntropyMethod  # isort: skip
 from ebm.solvers.improved_cross_entropy import ImprovedCrossEntropy as ImprovedCrossEntropy  # isort: skip
+from ebm.solvers.categorical_cross_entropy import CategoricalCrossEntropy as CategoricalCrossEntropy  # isort: skip
 from ebm.solvers.mppi import MPPI as MPPI  # isort: skip
 from ebm.solvers.enumeration import Enumeration as Enumeration  # isort: skip
 from ebm.solvers.scipy import SciPy as SciPy  # isort: skip

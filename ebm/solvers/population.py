@@ -21,18 +21,23 @@ def start_without_gradient(problem: Problem, z: Tensor) -> Point:
 
 
 def normals(seed: int, draws: Tensor, population: int, like: Tensor) -> Tensor:
-    """Standard normal noise `(population, 1, D)`, a function of the seed and of how many `draws` (N,) were before it.
+    """Standard normal noise `(population, 1, D)`, for rows like `(N, D)`: the quantiles of `uniforms`."""
+    return math.sqrt(2) * torch.erfinv(2 * uniforms(seed, draws, population, like.shape[1], like) - 1)
+
+
+def uniforms(seed: int, draws: Tensor, population: int, count: int, like: Tensor) -> Tensor:
+    """Uniform noise `(population, 1, count)`, a function of the seed and of how many `draws` (N,) were before it.
 
     All samples have had as many, so that one draw serves the batch: the answer of a sample depends neither on its
     neighbours nor on which of them have ended. By hashing each place, not by a generator: nothing waits for the device
     to say how many there were, and every device draws the same.
     """
-    places = torch.arange(population * like.shape[1], device=like.device)
+    places = torch.arange(population * count, device=like.device)
     step = _mixed(draws[:1, None] + _mixed(draws.new_tensor(seed & _WORD)))
     words = _mixed(_mixed(places) ^ step)
-    # 23 bits and a half are exact in float32, and stay clear of 0 and 1, where the quantile is infinite.
+    # 23 bits and a half are exact in float32, and stay clear of 0 and 1, where the normal quantile is infinite.
     uniform = ((words >> 9).to(like.dtype) + 0.5) * 2**-23
-    return (math.sqrt(2) * torch.erfinv(2 * uniform - 1)).reshape(-1, population, like.shape[1]).transpose(0, 1)
+    return uniform.reshape(-1, population, count).transpose(0, 1)
 
 
 def _mixed(x: Tensor) -> Tensor:

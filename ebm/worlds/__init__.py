@@ -15,3 +15,10 @@ from ebm.worlds.dynamic_obstacles import DynamicObstacles as DynamicObstacles
 from ebm.worlds.fork import Fork as Fork
 from ebm.worlds.wall_rooms import WallRooms as WallRooms
 from ebm.worlds.wall_walks import wall_walks as wall_walks
+from ebm.worlds.errands import Errands as Errands
+from ebm.worlds.episode import Episode as Episode
+from ebm.worlds.episode import observed as observed
+from ebm.worlds.environment import Environment as Environment
+from ebm.worlds.vector_environment import VectorEnvironment as VectorEnvironment
+from ebm.worlds.foreign import Frame as Frame
+from ebm.worlds.foreign import record as record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from typing import Any, ClassVar, final
 
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,11 +13,6 @@ from torch.nn.functional import one_hot
 
 from ebm.worlds.episode import scored
 from ebm.worlds.world import World
-
-try:
-    import gymnasium as gymnasium  # those that import it from here need not tell again what to do where it is missing
-except ImportError as error:
-    raise ImportError("gymnasium is not installed: pip install 'ebm-lab[worlds]'") from error
 
 Array = np.ndarray[Any, Any]
 SHOWN = 256  # pixels that a rendered picture is high and wide, at least

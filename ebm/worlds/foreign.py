@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
+import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
@@ -13,7 +14,6 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ebm.worlds.environment import gymnasium
 from ebm.worlds.episode import Episode
 
 Anywhere = gymnasium.Env[Any, Any]
@@ -34,7 +34,9 @@ class Frame:
     rendered: bool = True
 
     def __call__(self, observation: Any, environment: Anywhere) -> Tensor:
-        picture = environment.render() if self.rendered else observation
+        picture = observation
+        if self.rendered:
+            picture = environment.render() if environment.render_mode == "rgb_array" else None
         if not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] in ((1,), (3,))):
             given = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
             raise ValueError(

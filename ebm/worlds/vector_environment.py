@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, final
 
+import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from ebm.worlds.environment import Array, decoded, gymnasium, painted, pictures, spaces, told
+from ebm.worlds.environment import Array, decoded, painted, pictures, spaces, told
 from ebm.worlds.episode import scored
 from ebm.worlds.world import World
 
@@ -37,8 +39,8 @@ class VectorEnvironment(gymnasium.vector.VectorEnv[Array, Array, Array]):
             raise ValueError(f"render_mode is None or 'rgb_array', got {render_mode!r}")
         self.world, self.num_envs, self.render_mode = world, count, render_mode
         self.single_observation_space, self.single_action_space = spaces(world)
-        self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, count)
-        self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, count)
+        self.observation_space = batch_space(self.single_observation_space, count)
+        self.action_space = batch_space(self.single_action_space, count)
         self._generator = torch.Generator(device)
         self._states: Tensor | None = None
         self._steps = torch.zeros(count, dtype=torch.long, device=device)

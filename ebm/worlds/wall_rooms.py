@@ -92,11 +92,11 @@ class WallRooms(World):
     def step(self, states: Tensor, actions: Tensor, noise: Tensor | None = None) -> Tensor:
         if actions.shape[-1] != self.actions:
             raise ValueError(f"actions are (*batch, {self.actions}), got {tuple(actions.shape)}")
-        place, rest = self._checked(states).split([2, 4], -1)
         move = self.reach * _onto_disk(actions.to(states.dtype))
-        place, move = torch.broadcast_tensors(place, move)
-        moved = self._moved(place, move, rest[..., 2:], noise)
-        return torch.cat([moved, rest.expand(*moved.shape[:-1], 4)], -1)
+        batch = torch.broadcast_shapes(states.shape[:-1], move.shape[:-1])
+        place, rest = self._checked(states).expand(*batch, -1).split([2, 4], -1)
+        moved = self._moved(place, move.expand(*batch, -1), rest[..., 2:], noise)
+        return torch.cat([moved, rest], -1)
 
     def observe(self, states: Tensor) -> Tensor:
         """The dot and the walls, `(*batch, 2, size, size)`."""

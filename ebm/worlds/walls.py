@@ -84,10 +84,10 @@ def disk(centre: Tensor, radius: float, size: int) -> Tensor:
 
 
 def picture(walls: Tensor, size: int, thickness: float, door: float) -> Tensor:
-    """The share of each pixel that a wall takes up, `(*batch, size, size)`."""
+    """The share of each pixel that walls take up, `(*batch, size, size)`; they stand apart, so their shares add up."""
     middle, gap = walls.unbind(-1)
     solid = 1 - _covered(gap, door, size)
-    return (solid.unsqueeze(-1) * _covered(middle, thickness, size).unsqueeze(-2)).amax(-3)
+    return solid.mT @ _covered(middle, thickness, size)
 
 
 def _covered(centre: Tensor, half: float, size: int) -> Tensor:

@@ -77,7 +77,7 @@ def test_an_empty_memory_has_no_preference_and_no_slope() -> None:
     assert energies.tolist() == [0, 0, 0]
     assert float(slope.abs().max()) == 0
     assert float(memory.read(drawn(3, 2)).abs().max()) == 0
-    assert float(memory.familiarity(value).max()) == 0
+    assert float(memory.familiarity(value.detach()).max()) == 0
 
 
 def test_packing_loses_nothing() -> None:

@@ -2,8 +2,8 @@ import pytest
 import torch
 from line_world import Line
 
-from ebm import MPPI, Adam, CrossEntropyMethod, ProjectedGradient, Restarts
-from ebm.energies import GoalDistance, Guardrail, Plan
+from ebm import LBFGS, MPPI, Adam, AugmentedLagrangian, CrossEntropyMethod, ProjectedGradient, Restarts
+from ebm.energies import Collocation, GoalDistance, Guardrail, Plan
 from ebm.planning import ModelPredictiveControl, TrueDynamics, play
 
 
@@ -84,3 +84,22 @@ def test_a_guardrail_that_no_plan_keeps_is_counted_and_the_least_violating_plan_
     action = agent.act(torch.tensor([[0.0], [-0.5]]), torch.ones(2, 1))
     assert agent.infeasible.tolist() == [1, 0]
     assert action[0].item() == pytest.approx(-1.0, abs=1e-6)
+
+
+def test_a_collocation_controls_a_world_too():
+    agent = ModelPredictiveControl(Collocation(plan(), 10.0), Adam(rate=0.3, steps=40, tolerance=0))
+    played = play(Line(), agent, 3)
+    assert played.reached.all()
+    assert not played.outside.any()
+
+
+def test_a_collocation_that_is_exact_plans_as_shooting_does_and_keeps_its_guardrails():
+    seen, goal = torch.tensor([[0.0], [0.4]]).double(), torch.ones(2, 1).double()
+    railed = plan(guardrails=[Guardrail(lambda codes: codes[..., 0] - 0.5)])
+    for asked in (plan(), railed):
+        hard = AugmentedLagrangian(LBFGS(tolerance=1e-6), tolerance=1e-5)
+        collocated = ModelPredictiveControl(Collocation(asked), LBFGS(), hard=hard)
+        shot = ModelPredictiveControl(asked, LBFGS(), hard=hard)
+        # Four defects of 1e-5, amplified by a world that moves a tenth as far as its actions.
+        torch.testing.assert_close(collocated.act(seen, goal), shot.act(seen, goal), atol=1e-2, rtol=0)
+        assert collocated.infeasible.tolist() == [0, 0]
