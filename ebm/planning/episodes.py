@@ -11,6 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 
 from ebm.planning.agent import Agent
+from ebm.worlds.environment import wants
 from ebm.worlds.world import World
 
 
@@ -99,10 +100,9 @@ def _played(world: World, states: Tensor, actions: Tensor, agent: Agent, spent: 
 
 
 def _goal(world: World, states: Tensor, as_states: bool) -> Tensor | None:
-    try:
-        goal = world.goal(states)
-    except ValueError:  # nothing is wanted there
+    if not wants(world):
         return None
+    goal = world.goal(states)
     return goal if as_states else world.observe(goal)
 
 
