@@ -20,9 +20,12 @@ class Agent(ABC):
     evaluations: float = 0.0
     """How often it has asked a model for a whole plan, for each episode, since it began."""
 
+    infeasible: Tensor | None = None
+    """How many of its plans broke what they must keep, since none that was found does, `(episodes,)`; None without."""
+
     def begin(self) -> None:
         """Forget what was: new episodes begin."""
-        self.evaluations = 0.0
+        self.evaluations, self.infeasible = 0.0, None
 
     @abstractmethod
     def act(self, seen: Tensor, goal: Tensor | None) -> Tensor:

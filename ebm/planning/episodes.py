@@ -33,6 +33,8 @@ class Played:
     """Steps until the goal was reached first, or the episode ended, `(N,)`."""
     outside: Tensor
     """How many actions were outside of the world's box, `(N,)`."""
+    infeasible: Tensor
+    """How many plans of each broke their guardrails since none that was found keeps them, `(N,)`."""
     evaluations: float
     """Plans that a model was asked about, for each action."""
     seconds: float
@@ -94,6 +96,7 @@ def _played(world: World, states: Tensor, actions: Tensor, agent: Agent, spent: 
         violated=world.violated(states).any(1),
         steps=first,
         outside=(actions.abs() > 1).any(-1).sum(1),
+        infeasible=torch.zeros_like(first) if agent.infeasible is None else agent.infeasible,
         evaluations=agent.evaluations / times,
         seconds=spent / (times * len(states)),
     )

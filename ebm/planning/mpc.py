@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import final
 
@@ -30,7 +31,8 @@ class ModelPredictiveControl(Agent):
     keeps actions where they may be, to the last bit. The luck of a plan that has `draws` is drawn anew for each.
 
     Where the plan has guardrails they are kept by an augmented Lagrangian, `hard`, whose rounds the solver takes; where
-    no plan that was found keeps them, the least violating one is done, and `infeasible` counts it.
+    no plan that was found keeps them, the least violating one is done, and `infeasible` counts it; the first time a
+    RuntimeWarning says so.
 
     A `Collocation` of the plan makes unknowns of its codes too. It is soft in the dynamics, by its weight, and exact
     where `hard` is given or the plan has guardrails.
@@ -65,8 +67,6 @@ class ModelPredictiveControl(Agent):
 
     def begin(self) -> None:
         super().begin()
-        self.infeasible: Tensor | None = None
-        """How often each episode had no plan that keeps to the guardrails, `(episodes,)`."""
         self.actions: Tensor | None = None  # (episodes, horizon, actions), the first `done` of which were done
         self.done, self.plans = 0, 0
 
@@ -138,6 +138,13 @@ class ModelPredictiveControl(Agent):
         """The answer, once it is counted who has none that keeps to what it must."""
         lacking = (~kept.feasible).long()
         before = self.infeasible
+        if bool(lacking.any()) and (before is None or not bool(before.any())):
+            warnings.warn(
+                f"no plan was found that keeps to its guardrails in {int(lacking.sum())} of {len(lacking)} episodes,"
+                " and the least violating one is done there; `infeasible` counts them from now on",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self.infeasible = lacking if before is None or before.shape != lacking.shape else before + lacking
         return kept.minimum
 

@@ -28,6 +28,11 @@ class TrueDynamics(Dynamics):
         return observations
 
     def step(self, code: Tensor, action: Tensor, z: Tensor | None = None) -> Tensor:
+        if action.shape[-1] != self.world.actions:
+            raise ValueError(
+                f"actions in {type(self.world).__name__} have {self.world.actions} features, those of the plan have"
+                f" {action.shape[-1]}: make it with actions={self.world.actions}"
+            )
         return self.world.step(code, action, z)
 
     def noise(self, codes: Tensor, generator: torch.Generator) -> Tensor | None:

@@ -18,7 +18,7 @@ def test_the_margin_is_the_smallest_error_of_rank_n_plus_1_times_the_level(n: in
     errors = torch.randn(n, generator=torch.Generator().manual_seed(seed))
     rank = next(k for k in range(1, n + 2) if k >= (n + 1) * level - 1e-9)
     if rank > n:
-        with pytest.raises(ValueError, match="too few|tell nothing"):
+        with pytest.raises(ValueError, match="too few"):
             conformal_margin(errors, level)
     else:
         assert conformal_margin(errors, level) == sorted(errors.tolist())[rank - 1]

@@ -81,7 +81,8 @@ def test_a_guardrail_is_kept_where_the_goal_lies_behind_it():
 def test_a_guardrail_that_no_plan_keeps_is_counted_and_the_least_violating_plan_is_done():
     rail = Guardrail(lambda codes: codes[..., 0] + 0.2)
     agent = ModelPredictiveControl(plan(guardrails=[rail]), SOLVERS["projected"])
-    action = agent.act(torch.tensor([[0.0], [-0.5]]), torch.ones(2, 1))
+    with pytest.warns(RuntimeWarning, match="in 1 of 2 episodes"):
+        action = agent.act(torch.tensor([[0.0], [-0.5]]), torch.ones(2, 1))
     assert agent.infeasible.tolist() == [1, 0]
     assert action[0].item() == pytest.approx(-1.0, abs=1e-6)
 
@@ -103,3 +104,13 @@ def test_a_collocation_that_is_exact_plans_as_shooting_does_and_keeps_its_guardr
         # Four defects of 1e-5, amplified by a world that moves a tenth as far as its actions.
         torch.testing.assert_close(collocated.act(seen, goal), shot.act(seen, goal), atol=1e-2, rtol=0)
         assert collocated.infeasible.tolist() == [0, 0]
+
+
+def test_what_was_played_tells_how_many_plans_of_each_episode_broke_their_guardrails():
+    rail = Guardrail(lambda codes: codes[..., 0] + 0.2)
+    agent = ModelPredictiveControl(plan(guardrails=[rail]), SOLVERS["projected"])
+    with pytest.warns(RuntimeWarning, match="guardrails"):
+        played = play(Line(), agent, 2, start=torch.tensor([[0.0], [-0.5]]))
+    # From 0 it takes two steps of 0.1 to come to -0.2, of which the first plan cannot be all below.
+    assert played.infeasible[0] >= 1
+    assert played.infeasible[1] == 0
