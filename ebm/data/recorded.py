@@ -158,7 +158,7 @@ class _Writer:
         self.path, self.part = path, path.with_name(f".{path.name}.{os.getpid()}.part")
         self.file: pq.ParquetWriter | None = None
         self.held: list[pa.Table] = []
-        self.count = 0
+        self.count = self.size = 0
 
     def add(self, episode: Episode) -> None:
         table = _table(self.count, episode)
@@ -172,7 +172,8 @@ class _Writer:
             )
         self.held.append(table)
         self.count += 1
-        if sum(each.nbytes for each in self.held) >= ENOUGH:
+        self.size += table.nbytes
+        if self.size >= ENOUGH:
             self._flush()
 
     def finish(self) -> None:
@@ -190,7 +191,7 @@ class _Writer:
         assert self.file is not None
         if self.held:
             self.file.write_table(pa.concat_tables(self.held))
-            self.held = []
+            self.held, self.size = [], 0
 
 
 def _table(index: int, episode: Episode) -> pa.Table:

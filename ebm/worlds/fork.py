@@ -45,7 +45,10 @@ class Fork(World):
     lane: float = 0.1
     stem: float = 0.5
     arm: float = 1.3
+    road: float = 0.22
+    """From the middle of a road to its edge."""
     width: float = 0.12
+    """Of a car in the picture, one standard deviation."""
     size: int = 16
     episode: int = 8
 
@@ -59,10 +62,9 @@ class Fork(World):
             raise ValueError(f"the arms turn off by more than 0 and at most 90 degrees, not {self.turn}")
         if not 0 < self.slow <= self.fast < math.inf:
             raise ValueError(f"speeds are positive, `slow` at most `fast`, not {self.slow} and {self.fast}")
-        for name, low, high in (("lane", 0, 0.5), ("stem", 0, 1.9), ("arm", 0, math.inf), ("width", 0, 1)):
-            value = getattr(self, name)
-            if not (low < value < high):
-                raise ValueError(f"`{name}` is between {low} and {high}, not {value}")
+        for name, high in (("lane", self.road), ("road", 1), ("stem", 1.9), ("arm", math.inf), ("width", 1)):
+            if not 0 < getattr(self, name) < high:
+                raise ValueError(f"`{name}` is between 0 and {high}, not {getattr(self, name)}")
         if self.size < 4 or self.episode < 1:
             raise ValueError(f"a picture has at least 4 rows and an episode 1 step, not {self.size} and {self.episode}")
 
@@ -153,13 +155,13 @@ class Fork(World):
         }
 
     def on_road(self, places: Tensor, car: int = 0) -> Tensor:
-        """Which places `(*batch, 2)` are on the roads of a car, up to a lane and a car's width from their middle."""
+        """Which places `(*batch, 2)` are on the roads of a car."""
         places = -places if car else places
         start = places.new_tensor([0.0, -0.9])
         junction = places.new_tensor([0.0, self.stem - 0.9])
         ends = [junction + self.arm * heading for heading in self._headings(places)[1:]]
         legs = [(start, junction), *((junction, end) for end in ends)]
-        return torch.stack([_distance(places, *leg) for leg in legs]).amin(0) <= self.lane + self.width
+        return torch.stack([_distance(places, *leg) for leg in legs]).amin(0) <= self.road
 
     def _places(self, states: Tensor, when: int) -> Tensor:
         """`(u, driven - 0.9)` up to the junction, and from there along the heading of the exit."""

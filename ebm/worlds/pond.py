@@ -166,8 +166,9 @@ class Pond(World):
     def _blobs(self, places: Tensor) -> Tensor:
         """`(*batch, n, 2) -> (*batch, height, width)`, their sum: a product of a column and a row for each."""
         columns = torch.arange(self.size + self.bank, dtype=places.dtype, device=places.device)
-        down = torch.exp(-0.5 * (places[..., :1] - columns[: self.size]).square())
-        right = torch.exp(-0.5 * (places[..., 1:] - columns).square())
+        squares = [(places[..., :1] - columns[: self.size]).square(), (places[..., 1:] - columns).square()]
+        # exp(-40), of which a product is still a normal number in single precision: subnormal ones are slow.
+        down, right = (torch.exp(-0.5 * square.clamp_max(80)) for square in squares)
         return down.mT @ right
 
     def _uniform(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

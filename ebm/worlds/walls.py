@@ -62,17 +62,22 @@ def distance(start: Tensor, end: Tensor, walls: Tensor, thickness: float, door: 
 
 
 def _clear(here: Tensor, there: Tensor, edges: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Where a straight way to the right is within the door at each edge that lies strictly between its ends."""
+    """Where a straight way to the right is within the door at each edge that lies strictly between its ends.
+
+    A way to the left is taken for clear: none that begins with one is the shortest.
+    """
     (x0, y0), (x1, y1) = (point.unsqueeze(-2).unbind(-1) for point in (here, there))
     run = torch.where(x1 == x0, torch.ones_like(x0), x1 - x0)
     y = y0 + (edges - x0) / run * (y1 - y0)
     between = (edges > x0) & (edges < x1)
-    return (~between | ((y >= low) & (y <= high))).all(-1) & (x1 >= x0).all(-1)
+    return (~between | ((y >= low) & (y <= high))).all(-1)
 
 
 def blob(points: Tensor, size: int, width: float) -> Tensor:
     """`exp(-|pixel - point|^2 / (2 width^2))` at the middles of pixels, `(*batch, size, size)`; row 0 is at y = 0."""
-    across, down = (torch.exp(-((centre - _middles(size, points)) ** 2) / (2 * width**2)) for centre in _each(points))
+    squares = ((centre - _middles(size, points)).square() / (2 * width**2) for centre in _each(points))
+    # exp(-40), of which a product is still a normal number in single precision: subnormal ones are slow.
+    across, down = (torch.exp(-square.clamp_max(40)) for square in squares)
     return down.unsqueeze(-1) * across.unsqueeze(-2)
 
 

@@ -73,6 +73,17 @@ def test_one_of_many_copies_is_the_environment_itself():
         assert np.array_equal(several[4]["truth"]["position"][0], single[4]["truth"]["position"])
 
 
+def test_what_was_earned_is_not_earned_again_where_a_copy_begins_anew():
+    copies = VectorEnvironment(TwoRooms(), 2)
+    copies.reset(seed=0)
+    copies._states = torch.stack([copies.world.goal(copies._states[0]), copies._states[1]])
+    still = np.zeros((2, 2), np.float32)
+    _, reward, terminated, _, _ = copies.step(still)
+    assert (reward.tolist(), terminated.tolist()) == ([1.0, 0.0], [True, False])
+    _, reward, terminated, _, info = copies.step(still)
+    assert (reward.tolist(), terminated.tolist(), info["success"].tolist()) == ([0.0, 0.0], [False] * 2, [False] * 2)
+
+
 def test_a_copy_that_begins_anew_does_not_disturb_the_others():
     world = DynamicObstacles(size=5, obstacles=2)
     copies = VectorEnvironment(world, 64)

@@ -112,7 +112,7 @@ def test_impossible_places_are_what_their_names_say(seed):
 
 
 def test_the_average_of_left_and_right_is_in_the_wall_between_them():
-    world = Fork(lane=0.05)
+    world = Fork(road=0.15)
     start = world.start(256, generator())
     fast = start[:, 1] > 0.24
     average = world.impossible(start, AHEAD, generator())["average"]

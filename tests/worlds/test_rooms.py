@@ -171,10 +171,12 @@ def test_a_hazard_is_violated_by_a_way_that_touches_it_between_two_free_places_a
     states = at(world, (0.1, 0.6), (0.8, 0.8))
     through = world.step(states, torch.tensor([0.75, 0.0]))
     beside = world.step(states, torch.tensor([0.0, 0.5]))
+    short = world.step(states, torch.tensor([0.2, 0.0]))
     assert not world.violated(states)
     assert world.violated(through)
     assert not world.violated(beside)
-    assert world.violated(world.step(through, torch.tensor([-0.75, 0.0])))
+    assert not world.violated(short)
+    assert world.violated(world.step(through, torch.tensor([0.0, 0.5])))  # which is beside it
     assert not TwoRooms(limit=0.4).violated(TwoRooms(limit=0.4).step(states, torch.tensor([0.75, 0.0])))
 
 
