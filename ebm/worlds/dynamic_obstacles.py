@@ -83,6 +83,11 @@ class DynamicObstacles(World):
         """Obstacles move, then the agent; whether it collides was settled before either moved."""
         if noise is None:
             raise ValueError("obstacles move at random: give `noise=world.noise(states, generator)`")
+        if actions.shape[-1] != self.actions:
+            raise ValueError(
+                f"an action is one of {self.actions} choices, one-hot, (*batch, {self.actions}), got"
+                f" {tuple(actions.shape)}"
+            )
         batch = torch.broadcast_shapes(states.shape[:-1], actions.shape[:-1], noise.shape[:-1])
         states, noise = states.expand(*batch, -1), noise.expand(*batch, -1)
         choice = actions.argmax(-1).expand(batch)

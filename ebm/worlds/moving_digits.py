@@ -18,7 +18,7 @@ from ebm.worlds.world import World
 @final
 @dataclass(frozen=True)
 class MovingDigits(World):
-    """Digits at constant speed on a square canvas: Moving MNIST of Srivastava, Mansimov, Salakhutdinov 2015, section 4.1.
+    """Digits at constant speed on a square canvas: Moving MNIST (Srivastava et al. 2015, section 4.1).
 
     The pictures are the `split` part of `source`, square and of one channel: by default the digits of 8 x 8 that
     scikit-learn ships; `ebm.data.Images("FOLDER", channels=1)` reads MNIST from parquet files. Each is drawn `digit`
