@@ -8,11 +8,25 @@ from typing import cast, final
 import torch
 from torch import Tensor
 
-from ebm.energies.costs import GoalDistance
-from ebm.energies.hierarchical import HierarchicalJEPA, Level
-from ebm.energies.plan import Plan
+from ebm.energies.costs import Cost, Imagined
+from ebm.energies.hierarchical import HierarchicalJEPA, Level, SeenFromAbove
 from ebm.planning.agent import Agent
 from ebm.planning.mpc import ModelPredictiveControl, check_codes
+
+
+@final
+class Nearer(Cost):
+    """A cost of what the level above sees, or of what a level sees itself: the goal tells both goals, and which."""
+
+    def __init__(self, above: Cost, features: int) -> None:
+        super().__init__()
+        self.above, self.features = above, features
+        self.own = above.inner if isinstance(above, SeenFromAbove) else above
+
+    def forward(self, imagined: Imagined, goal: Tensor | None) -> Tensor:
+        assert goal is not None  # a controller gives one
+        own, above, near = goal[..., : self.features], goal[..., self.features : -1], goal[..., -1]
+        return torch.where(near > 0, self.own(imagined, own), self.above(imagined, above))
 
 
 @final
@@ -49,6 +63,8 @@ class HierarchicalControl(Agent):
                 f"levels plan again after 1 step or more, the lowest after {tiers[0].plan.horizon} of its plan at most,"
                 f" not {every}"
             )
+        if any(tier.collocation is not None for tier in tiers):
+            raise ValueError("a level plans by its actions alone, not by a Collocation of them and of codes")
         if not near >= 0:
             raise ValueError(f"near is a share of a squared distance, of at least 0, not {near}")
         self.model, self.tiers, self.every, self.near = model, list(tiers), every, near
@@ -90,26 +106,15 @@ class HierarchicalControl(Agent):
         """Plan at level k, for all episodes, to the goal or to what the level above expects first."""
         plan = self.tiers[k].plan
         start = self._start(k, codes[k])
-        above = None if k + 1 == len(self.tiers) else self.subgoals[k + 1]
-        if above is None:
-            self.actions[k] = self._inferred(k, plan, codes[k], goals[k], start)
-        else:
+        above, aims = None if k + 1 == len(self.tiers) else self.subgoals[k + 1], goals[k]
+        if above is not None:
             away, left = (_apart(point, codes[k + 1]) for point in (above, goals[k + 1]))
-            near = left < self.near * away
-            actions = start.clone()
-            own = plan.configured(costs=getattr(plan.costs, "inner", GoalDistance()))
-            for some, asked, aims in ((near, own, goals[k]), (~near, plan, above)):
-                if bool(some.any()):
-                    actions[some] = self._inferred(k, asked, codes[k][some], aims[some], start[some])
-            self.actions[k] = actions
-        planned = self.actions[k]
-        assert planned is not None
-        self.subgoals[k] = plan.dynamics.step(codes[k], planned[:, 0])
-
-    def _inferred(self, k: int, plan: Plan, codes: Tensor, goals: Tensor, start: Tensor) -> Tensor:
-        answer = self.tiers[k].infer(plan, codes, goals, start)
+            near = (left < self.near * away).to(aims)
+            aims = torch.cat([aims, above, near[:, None]], -1)
+            plan = plan.configured(costs=Nearer(plan.costs, goals[k].shape[-1]))
+        answer = self.tiers[k].infer(plan, codes[k], aims, start)
         self.asked += float(answer.evaluations.double().sum())
-        return answer.z
+        self.actions[k], self.subgoals[k] = answer.z, plan.dynamics.step(codes[k], answer.z[:, 0])
 
     def _start(self, k: int, codes: Tensor) -> Tensor:
         """Zero, or what is left of the plan before, and zeros after it."""

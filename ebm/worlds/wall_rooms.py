@@ -24,7 +24,9 @@ class WallRooms(World):
     Sobal et al. 2025 (2502.14819) and Terver et al. 2026 (2602.03604), whose evaluation this is: 65 x 65 pixels, a wall
     3 pixels wide and a door of 9, both at random places, start and goal in different rooms, 200 steps. The defaults are
     theirs. An action of length 1 moves the dot by `reach` pixels and none moves it further: what is longer is put back
-    onto the circle. (Their environment names this limit and does not enforce it.)
+    onto the circle. (Their environment names this limit and does not enforce it. There an exactly
+    upright step that meets an outer wall makes NaN of the position, and one that meets an end of the door goes through;
+    here it is as any other.)
 
     A dot that meets a wall stops there and recoils: `bump` standard normal pixels, those off the wall as much in either
     direction, then at least 0.3 pixels from it. Without noise it does not recoil. What is met first counts.

@@ -6,7 +6,7 @@ from line_world import Line
 from torch import nn
 
 from ebm import Adam, CrossEntropyMethod, ImprovedCrossEntropy, Restarts
-from ebm.energies import HierarchicalJEPA, LearnedDynamics, Level
+from ebm.energies import Collocation, Guardrail, HierarchicalJEPA, LearnedDynamics, Level
 from ebm.networks.transitions import Transition
 from ebm.planning import HierarchicalControl, ModelPredictiveControl, play
 
@@ -127,6 +127,15 @@ def test_restarts_are_those_of_each_controller():
     assert play(Line(), HierarchicalControl(hierarchy, tiers), 2).reached.all()
 
 
+def test_a_guardrail_of_the_lowest_level_is_kept():
+    hierarchy = model()
+    wall = Guardrail(lambda codes: codes[..., 0] - 0.25)
+    low = hierarchy.plan(0, 3).configured(guardrails=[wall])
+    tiers = [ModelPredictiveControl(low, DESCENT), ModelPredictiveControl(hierarchy.plan(1, 3), DESCENT)]
+    played = play(Line(), HierarchicalControl(hierarchy, tiers), 2)
+    assert 0.2 < played.states.amax() <= 0.25 + 1e-3  # by the tolerance of an augmented Lagrangian
+
+
 def test_what_is_no_hierarchy_of_controllers_is_said():
     hierarchy = model()
     tiers = [ModelPredictiveControl(hierarchy.plan(k, 3), DESCENT) for k in (0, 1)]
@@ -134,6 +143,9 @@ def test_what_is_no_hierarchy_of_controllers_is_said():
         HierarchicalControl(hierarchy, tiers[:1])
     with pytest.raises(ValueError, match="the lowest after 3 of its plan at most"):
         HierarchicalControl(hierarchy, tiers, every=[4, 4])
+    collocated = ModelPredictiveControl(Collocation(hierarchy.plan(0, 3), 1.0), DESCENT)
+    with pytest.raises(ValueError, match="not by a Collocation"):
+        HierarchicalControl(hierarchy, [collocated, tiers[1]])
     with pytest.raises(ValueError, match="near is a share"):
         HierarchicalControl(hierarchy, tiers, near=-1.0)
     with pytest.raises(ValueError, match="give a picture of the last one"):
