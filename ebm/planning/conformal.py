@@ -33,7 +33,5 @@ def conformal_margin(errors: Tensor, level: float = 0.9) -> float:
     rank = math.ceil((len(errors) + 1) * level - 1e-9)
     if rank > len(errors):
         needed = math.ceil(level / (1 - level) - 1e-9)
-        raise ValueError(
-            f"{len(errors)} errors are too few for the level {level}: it takes {needed}, or a lower one"
-        )
+        raise ValueError(f"{len(errors)} errors are too few for the level {level}: it takes {needed}, or a lower one")
     return float(errors.kthvalue(max(1, rank)).values)
