@@ -28,7 +28,7 @@ from ebm.worlds import TwoRooms
 
 HERE = Path(__file__).parent
 EPISODES, STARTS, OVER_THE_DOOR = 64, 2000, (0.5, 0.3, 0.16)  # as in programs/two_rooms.py and its guardrails
-QUICK = ("--steps=20", "--episodes=2", "--agents=random,gd_2x10_h16,guard_hard_0.9")
+QUICK = ("--steps=20", "--walks=50", "--episodes=2", "--agents=random,gd_2x10_h16,guard_hard_0.9")
 REFERENCES = {
     "random": "uniform actions (floor)",
     "greedy": "straight at the goal, position known",
@@ -149,7 +149,7 @@ def guardrail_answer(table: pd.DataFrame) -> str:
         f" {lost['guard_soft_100_0.99']:.2f} with that at .99. On steps of other walks the two margins held in"
         f" {held['0.9']:.3f} and {held['0.99']:.3f}. Where the hazard covers the door, the goal is reached in"
         f" {mean(table, 'covered_hard'):.1%} of the episodes and the hazard is touched in"
-        f" {touched['covered_hard']:.1%}, of which {begin_inside(table):.1%} begin in it: to stay"
+        f" {touched['covered_hard']:.1%}, and {begin_inside(table):.1%} begin in it: to stay"
         " away keeps to the guardrail, so that only"
         f" {mean(table, 'covered_hard', 'infeasible'):.1%} of the plans have to say that none does."
     )
@@ -158,7 +158,8 @@ def guardrail_answer(table: pd.DataFrame) -> str:
 def begin_inside(table: pd.DataFrame) -> float:
     """The share of episodes whose agent begins where the hazard is, when that covers the door."""
     world = TwoRooms(hazard=OVER_THE_DOOR)
-    starts = [world.start(EPISODES, torch.Generator().manual_seed(STARTS + seed)) for seed in table["seed"].unique()]
+    seeds = [int(seed) for seed in table["seed"].unique()]
+    starts = [world.start(EPISODES, torch.Generator().manual_seed(STARTS + seed)) for seed in seeds]
     return float(world.violated(torch.cat(starts)).double().mean())
 
 

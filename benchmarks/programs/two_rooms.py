@@ -71,11 +71,11 @@ class Learned(NamedTuple):
     numbers: dict[str, float]
 
 
-def learn(steps: int, seed: int) -> Learned:
+def learn(steps: int, seed: int, walks: int = 3000) -> Learned:
     """Train the model, the probe and the cloned policy on the same walks."""
     torch.manual_seed(seed)
     taught = learner()
-    data = TrajectoryPairs(Simulated(WALKS, train=3000, held_out=500, steps=12, seed=seed), steps=8)
+    data = TrajectoryPairs(Simulated(WALKS, train=walks, held_out=500, steps=12, seed=seed), steps=8)
     seconds = train(taught, data, steps)
     dynamics = taught.F.energy.dynamics.eval().requires_grad_(False)
     (states, actions), (fresh, _) = rows(data, "train"), rows(data, "held_out")
@@ -135,7 +135,7 @@ def carried_out(world: TwoRooms, agent: ModelPredictiveControl, states: Tensor) 
 
 def run(options: argparse.Namespace) -> dict[str, float]:
     """One seed: train, and let every agent that is asked for play."""
-    kit, numbers = learn(options.steps, options.seed)
+    kit, numbers = learn(options.steps, options.seed, options.walks)
     chosen, checked = margins(kit, options.seed)
     numbers |= checked
     if options.pictures:
@@ -168,6 +168,7 @@ def main() -> None:
     """Print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=STEPS, help="of training (%(default)s)")
+    parser.add_argument("--walks", type=int, default=3000, help="at random, that it is shown (%(default)s)")
     parser.add_argument("--episodes", type=int, default=EPISODES, help="that each agent plays (%(default)s)")
     parser.add_argument("--agents", default="all", help="names of agents with commas between them (%(default)s)")
     parser.add_argument("--part", choices=list(PARTS), default="planners", help="who plays (%(default)s)")
