@@ -10,8 +10,8 @@ import torch
 from runs import ROOT
 from torch import Tensor, nn
 
-from ebm.planning import Following, GoalConditionedCloning, Played, TrueDynamics, conformal_margin, play
-from ebm.worlds import TwoRooms, Uniform
+from ebm.planning import Following, GoalConditionedCloning, TrueDynamics, conformal_margin, play
+from ebm.worlds import Scripted, TwoRooms, Uniform
 
 
 @pytest.fixture(autouse=True)
@@ -70,12 +70,12 @@ def test_a_way_there_and_back_is_longer_than_the_shortest_by_what_it_is() -> Non
     from two_rooms import path
 
     world = TwoRooms()
-    x = torch.tensor([0.2, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
-    states = torch.tensor([0.2, 0.3, 0.8, 0.3, 0, 0.5, 0.3]).repeat(9, 1)
-    states[:, 0] = x
-    nothing = torch.zeros(1)
-    played = Played(states[None], nothing, nothing == 0, nothing == 0, nothing > 0, torch.tensor([8]), nothing, 0, 0)
-    assert path(world, played) == pytest.approx(0.8 / 0.53, rel=1e-5)
+    actions = torch.zeros(world.episode, 2)
+    actions[0, 0], actions[1:12, 0] = -1, 1
+    start = torch.tensor([[0.2, 0.3, 0.8, 0.3, 0, 0.5, 0.3]])
+    played = play(world, Following(world, Scripted(actions)), 1, start=start)
+    # One step back and 8 there, to within 0.07 of the goal; what comes after does not count.
+    assert path(world, played) == pytest.approx(9 * 0.08 / 0.53, rel=1e-5)
 
 
 def test_a_model_that_is_right_is_surprised_by_less_than_half_a_step_and_never_by_less_than_nothing() -> None:
