@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ebm.solvers.population import (
+    check_elites,
     elites,
     evaluate,
     lowest,
@@ -58,11 +59,7 @@ class CrossEntropyMethod(Solver):
 
     def __post_init__(self) -> None:
         check_positive(self, "deviation")
-        if not 2 <= self.elites <= self.population:
-            raise ValueError(
-                f"the deviation of the elites needs two of them, out of the population: got {self.elites} elites of"
-                f" {self.population}; a tenth of the population is usual"
-            )
+        check_elites(self.elites, self.population)
         if not 0 <= self.smoothing < 1:
             raise ValueError(
                 f"`smoothing` is the share of the old that is kept, from 0 to below 1, not {self.smoothing}"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ebm.solvers.population import (
+    check_elites,
     colored,
     elites,
     evaluate,
@@ -66,11 +67,7 @@ class ImprovedCrossEntropy(Solver):
 
     def __post_init__(self) -> None:
         check_positive(self, "deviation")
-        if not 2 <= self.elites <= self.population:
-            raise ValueError(
-                f"the deviation of the elites needs two of them, out of the population: got {self.elites} elites of"
-                f" {self.population}; a tenth of the population is usual"
-            )
+        check_elites(self.elites, self.population)
         for name in ("momentum", "keep"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is a share, from 0 to below 1, not {getattr(self, name)}")

@@ -125,3 +125,12 @@ def lowest(point: Point, z: Tensor, energies: Tensor) -> Point:
 def project(problem: Problem, mean: Tensor) -> Tensor:
     """The nearest rows that the constraints allow."""
     return mean if problem.domain is None else problem.domain.project(mean)
+
+
+def check_elites(elites: int, population: int) -> None:
+    """Raise ValueError unless a deviation can be fitted to so many of a population."""
+    if not 2 <= elites <= population:
+        raise ValueError(
+            f"the deviation of the elites needs two of them, out of the population: got {elites} elites of"
+            f" {population}; a tenth of the population is usual"
+        )
