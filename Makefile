@@ -35,7 +35,7 @@ smoke: $(VENV)/installed-dev  ## the study with one seed and few steps, and ever
 	rm -rf build/smoke
 	WANDB_MODE=disabled $(BIN)/ebm study run $(STUDY) --seeds 0 --results build/smoke -- --trainer.max_epochs=2
 	$(BIN)/ebm study report $(STUDY) --seeds 0 --results build/smoke -- --trainer.max_epochs=2
-	printf '%s\n' $(BENCHMARKS) | xargs -P 2 -I{} sh -c 'echo "-- {}" && $(BIN)/python {} --quick || { echo "-- {} failed"; exit 1; }'
+	printf '%s\n' $(BENCHMARKS) | OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 xargs -P 2 -I{} sh -c 'echo "-- {}" && $(BIN)/python {} --quick || { echo "-- {} failed"; exit 1; }'
 
 wheel: $(VENV)/installed-dev  ## build the wheel, install it in an empty environment, and import it from elsewhere
 	rm -rf build dist
