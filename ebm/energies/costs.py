@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, cast, final
 
-import torch
 from torch import Tensor, nn
 
 
@@ -140,11 +139,6 @@ class Guardrail(Cost):
 
     def forward(self, imagined: Imagined, goal: Tensor | None) -> Tensor:
         return self.violation(imagined).relu().sum(-1)
-
-
-def worst(violations: Sequence[Tensor]) -> Tensor:
-    """The largest of several violations over all steps, `(*batch,)`."""
-    return torch.stack([violation.amax(-1) for violation in violations]).amax(0)
 
 
 def _of_each(codes: Tensor, values: Tensor, name: str) -> Tensor:

@@ -10,17 +10,13 @@ from torch import Tensor, nn
 
 from ebm.energies.costs import Cost, Effort, GoalDistance, Guardrail, Imagined
 from ebm.energies.dynamics import Dynamics, LearnedDynamics
+from ebm.energies.risk import Mean
 from ebm.energy import Energy
 from ebm.networks.mlp import MLP
 from ebm.networks.transitions import ResidualTransition
 
 Risk = Callable[[Tensor], Tensor]
 """Costs `(draws, *batch)` of the same plan under so many draws of what is left open, to one number each `(*batch,)`."""
-
-
-def expected(costs: Tensor) -> Tensor:
-    """The mean over draws."""
-    return costs.mean(0)
 
 
 @final
@@ -32,8 +28,8 @@ class Plan(Energy):
     no cost asks for a goal.
 
     Dynamics that leave something open are imagined under as many `draws` of it, the same ones for every plan that is
-    compared, and `risk` makes one number of their costs, such as their mean or `ebm.energies.CVaR`. Without draws z is
-    as in the middle of what they draw from, for dynamics that draw nothing.
+    compared, and `risk` makes one number of their costs: `ebm.energies.Mean` unless given, or `ebm.energies.CVaR`. A
+    plan without draws is for dynamics that draw nothing.
 
     `guardrails` are hard: `violations` says by how much a plan breaks them, and `ebm.augmented_lagrangian` keeps to
     them. The configurator is `configured`: the same model turned to another task.
@@ -47,7 +43,7 @@ class Plan(Energy):
         actions: int = 2,
         guardrails: Sequence[Guardrail] = (),
         draws: int = 0,
-        risk: Risk = expected,
+        risk: Risk | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -58,7 +54,7 @@ class Plan(Energy):
         self.costs = costs if costs is not None else GoalDistance()
         self.guardrails = nn.ModuleList(guardrails)
         self.horizon, self.actions = horizon, actions
-        self.draws, self.risk, self.seed = draws, risk, seed
+        self.draws, self.risk, self.seed = draws, risk or Mean(), seed
 
     @classmethod
     def small(cls) -> Plan:
