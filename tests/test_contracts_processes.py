@@ -19,6 +19,7 @@ from ebm import FreeEnergy
 from ebm.distances import CosineDistance
 from ebm.energies import JointEmbedding
 from ebm.processes import Batch
+from ebm.regularizers import InverseDynamics
 
 # How the same 12 rows lie over 1, 2 and 4 processes: in unequal parts, as the last batch of an epoch does.
 PARTS = {1: (12,), 2: (7, 5), 4: (2, 5, 1, 4)}
@@ -40,8 +41,12 @@ def encoder(features):
 
 def term(kind, encode, x, y):
     """The value of a term on the codes of some rows, each process with codes of its own rows alone."""
-    fn = made(kind).double()
     hx, hy = encode(x), encode(y)
+    if kind.__module__.startswith("ebm.regularizers.trajectories"):
+        torch.manual_seed(0)  # a network that is part of a term is the same on all processes
+        fn = (kind(hx.shape[1], 2) if kind is InverseDynamics else kind()).double()
+        return fn, fn(torch.stack([hx, hy], 1), (x - y)[:, None, :2])
+    fn = made(kind).double()
     if kind.__module__.startswith("ebm.regularizers"):
         return fn, fn(hx, hy)
     F = FreeEnergy(JointEmbedding(nn.Identity(), distance=CosineDistance()))

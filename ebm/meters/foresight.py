@@ -18,8 +18,8 @@ def foresight(F: FreeEnergy, hx: Tensor, hy: Tensor) -> dict[str, float]:
     `explained_first` and `explained_last` are `1 - |rollout_t - y_t|^2 / |y_t - mean y_t|^2` over samples and features,
     of `hy` (N, T, D): 1 for a perfect prediction, 0 for one that only knows the mean, and NaN where codes are all the
     same, which is a collapse that a small error hides. `change_last` is what a prediction that nothing changes would
-    explain: a model that is no better has learned no dynamics. `std`, `normalized_std` and `effective_rank` are of the
-    codes of all times. Latents are as in the middle of what they are drawn from, zero.
+    explain: a model that is no better has learned no dynamics. `trajectory_std`, `trajectory_normalized_std` and
+    `trajectory_effective_rank` are of the codes of all times. Latents are zero, the middle of what they are drawn from.
 
     Blind to what the codes leave out: ask a probe about that. Raises ValueError for another energy than that of
     trajectories.
@@ -38,9 +38,9 @@ def foresight(F: FreeEnergy, hx: Tensor, hy: Tensor) -> dict[str, float]:
         "explained_first": explained(predicted[:, 0], hy[:, 0]),
         "explained_last": explained(predicted[:, -1], hy[:, -1]),
         "change_last": explained(start, hy[:, -1]),
-        "std": float(rows.double().std(0, correction=0).mean()),
-        "normalized_std": normalized_std(rows),
-        "effective_rank": effective_rank(rows),
+        "trajectory_std": float(rows.double().std(0, correction=0).mean()),
+        "trajectory_normalized_std": normalized_std(rows),
+        "trajectory_effective_rank": effective_rank(rows),
     }
 
 

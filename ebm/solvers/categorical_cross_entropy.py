@@ -111,4 +111,4 @@ def _each(problem: Problem, fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     """`fn` of each part of z, with its choices `(*rows, ..., categories)`, as rows again."""
     lead = rows[0].shape[:-1]
     parts = zip(*(problem.layout.leaves(row) for row in rows), strict=True)
-    return torch.cat([fn(*part).reshape(*lead, -1) for part in parts], -1)
+    return torch.cat([fn(*part).flatten(len(lead)) for part in parts], -1)

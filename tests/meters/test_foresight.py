@@ -49,8 +49,8 @@ def test_spread_and_rank_are_those_of_the_codes_of_all_times():
     x, y = moving()
     whole = torch.cat([x.observation[:, None], y], 1).flatten(0, 1)
     found = read(model(knows=True), x, y)
-    assert found["effective_rank"] == pytest.approx(effective_rank(whole))
-    assert found["std"] == pytest.approx(whole.std(0, correction=0).mean().item())
+    assert found["trajectory_effective_rank"] == pytest.approx(effective_rank(whole))
+    assert found["trajectory_std"] == pytest.approx(whole.std(0, correction=0).mean().item())
 
 
 def test_codes_that_have_collapsed_explain_nothing_however_small_the_error():

@@ -6,8 +6,8 @@ from conftest import normal
 
 import ebm.meters
 from ebm import FreeEnergy
-from ebm.energies import Density, JointEmbedding
-from ebm.meters import chains, density, entries
+from ebm.energies import Density, JointEmbedding, Situation, WorldModel
+from ebm.meters import chains, density, entries, foresight
 from ebm.networks import MLP
 
 METERS = [
@@ -16,7 +16,7 @@ METERS = [
     if inspect.isfunction(fn) and list(inspect.signature(fn).parameters) == ["F", "hx", "hy"]
 ]
 # Those of one kind of data alone, which they say where they are given another.
-OF_POINTS, OF_BITS = {density, chains}, {entries}
+OF_POINTS, OF_BITS, OF_TRAJECTORIES = {density, chains}, {entries}, {foresight}
 
 
 def learned(meter, rows):
@@ -26,8 +26,13 @@ def learned(meter, rows):
         y = normal(rows, 2, seed=1)
         energy = FreeEnergy(Density(MLP([2, 8, 1])).double())
         return energy, nothing, (y > 0).double() if meter in OF_BITS else y
-    energy = JointEmbedding.small().double()
-    hx, hy = energy.encode(normal(rows, 8), normal(rows, 8, seed=1))
+    if meter in OF_TRAJECTORIES:
+        energy = WorldModel.small().double()
+        x, y = Situation(normal(rows, 8), normal(rows, 3, 3, seed=2)), normal(rows, 3, 8, seed=1)
+    else:
+        energy = JointEmbedding.small().double()
+        x, y = normal(rows, 8), normal(rows, 8, seed=1)
+    hx, hy = energy.encode(x, y)
     return FreeEnergy(energy), hx.detach(), hy.detach()
 
 

@@ -27,7 +27,12 @@ def config():
 def test_a_world_model_is_trained_from_its_file_with_what_it_foresees_as_metrics(tmp_path):
     run = small_run(tmp_path, *FEW, base=config())
     metrics = lives(run, RunFolder(tmp_path / "run")).result()["metrics"]
-    assert metrics.keys() >= {"code/explained_first", "code/explained_last", "code/change_last", "code/effective_rank"}
+    assert metrics.keys() >= {
+        "code/explained_first",
+        "code/explained_last",
+        "code/change_last",
+        "code/trajectory_effective_rank",
+    }
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights_with_the_same_pieces(tmp_path):
